@@ -1,0 +1,321 @@
+//! Record batches: what flows from the reader to every target.
+//!
+//! A batch says which source offsets it covers and how large it is. Its payload is opaque to everything but the
+//! reader that filled it and the writer that empties it, so the router, flow control and progress never look inside.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::topic_partition::TopicPartition;
+
+/// Source offsets from `start` up to, but not including, `end`.
+///
+/// The batches of one stream follow each other without a hole: offsets that hold no record (compacted away, aborted,
+/// transaction markers) belong to the batch after them, so that a watermark can pass them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetRange {
+    /// The first offset covered.
+    pub start: i64,
+    /// One past the last offset covered.
+    pub end: i64,
+}
+
+impl fmt::Display for OffsetRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.start, self.end)
+    }
+}
+
+/// The right to hold a number of bytes in flight. It is given back when dropped.
+pub trait Permit: fmt::Debug + Send + Sync {
+    /// How many bytes this permit covers.
+    fn bytes(&self) -> u64;
+    /// Gives back what is above `bytes`.
+    fn shrink_to(&mut self, bytes: u64);
+}
+
+/// Consecutive records of one source partition, and the permit for the bytes that they occupy.
+#[derive(Debug)]
+pub struct RecordBatch {
+    /// Where the records came from.
+    pub partition: TopicPartition,
+    /// The source offsets covered; more than the records' own where offsets hold no record.
+    pub range: OffsetRange,
+    /// The records, in the form that the reader left them in.
+    pub payload: Payload,
+    permit: Box<dyn Permit>,
+}
+
+impl RecordBatch {
+    /// A batch that holds its permit for as long as anybody holds the batch.
+    pub fn new(partition: TopicPartition, range: OffsetRange, payload: Payload, mut permit: Box<dyn Permit>) -> Self {
+        permit.shrink_to(payload.footprint());
+        Self { partition, range, payload, permit }
+    }
+
+    /// Bytes in flight because of this batch.
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.permit.bytes()
+    }
+}
+
+/// The form of a batch's records. A writer must know every form that its reader makes.
+#[derive(Debug)]
+pub enum Payload {
+    /// Decoded records.
+    Records(Records),
+}
+
+impl Payload {
+    /// How many records there are.
+    pub fn record_count(&self) -> usize {
+        match self {
+            Self::Records(records) => records.len(),
+        }
+    }
+
+    /// Memory that the payload occupies, in bytes.
+    pub fn footprint(&self) -> u64 {
+        match self {
+            Self::Records(records) => records.footprint(),
+        }
+    }
+}
+
+/// A header of a record; the value may be null, which differs from empty.
+pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Decoded records in one buffer, with an index.
+///
+/// One copy out of the client's fetch buffers is made on purpose: a fetch response is freed only when its last record
+/// is, so a slow target would pin far more memory than its in-flight bytes say. From here on every target shares
+/// these bytes.
+#[derive(Debug, Default)]
+pub struct Records {
+    data: Vec<u8>,
+    index: Vec<Entry>,
+}
+
+/// `u32` for positions: a batch is far smaller than 4 GiB, and Kafka's own records are at most 2 GiB.
+#[derive(Debug)]
+struct Entry {
+    offset: i64,
+    timestamp: i64,
+    key: Field,
+    value: Field,
+    headers: Field,
+}
+
+/// A slice of the buffer, or null.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    at: u32,
+    len: u32,
+}
+
+const NULL: u32 = u32::MAX;
+
+/// One record, borrowed from its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Its offset in the source partition.
+    pub offset: i64,
+    /// Milliseconds since 1970, or -1 where the record has none.
+    pub timestamp: i64,
+    /// The key; null differs from empty.
+    pub key: Option<&'a [u8]>,
+    /// The value; null is a tombstone and differs from empty.
+    pub value: Option<&'a [u8]>,
+    headers: &'a [u8],
+}
+
+/// What a record costs beside its own bytes: its entry in the index.
+pub const RECORD_OVERHEAD: u64 = size_of::<Entry>() as u64;
+
+impl Records {
+    /// Room for about `bytes` of keys, values and headers before it has to grow.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { data: Vec::with_capacity(bytes), index: Vec::new() }
+    }
+
+    /// Appends a record. Offsets must rise.
+    pub fn push<'h>(
+        &mut self,
+        offset: i64,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl Iterator<Item = Header<'h>>,
+    ) {
+        debug_assert!(self.index.last().is_none_or(|last| last.offset < offset));
+        let key = self.copy(key);
+        let value = self.copy(value);
+        let at = position(self.data.len());
+        for (name, value) in headers {
+            self.data.extend_from_slice(&position(name.len()).to_le_bytes());
+            self.data.extend_from_slice(name);
+            self.data.extend_from_slice(&value.map_or(NULL, |v| position(v.len())).to_le_bytes());
+            self.data.extend_from_slice(value.unwrap_or_default());
+        }
+        let headers = Field { at, len: position(self.data.len()) - at };
+        self.index.push(Entry { offset, timestamp, key, value, headers });
+    }
+
+    fn copy(&mut self, bytes: Option<&[u8]>) -> Field {
+        let at = position(self.data.len());
+        let Some(bytes) = bytes else { return Field { at, len: NULL } };
+        self.data.extend_from_slice(bytes);
+        Field { at, len: position(bytes.len()) }
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Memory in use, in bytes: the records and their index.
+    pub fn footprint(&self) -> u64 {
+        self.data.len() as u64 + self.index.len() as u64 * RECORD_OVERHEAD
+    }
+
+    /// Bytes of keys, values and headers, without the index.
+    pub fn payload_bytes(&self) -> u64 {
+        self.data.len() as u64
+    }
+
+    /// The `at`-th record.
+    pub fn get(&self, at: usize) -> Option<Record<'_>> {
+        self.index.get(at).map(|entry| self.record(entry))
+    }
+
+    /// The records in order.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.index.iter().map(|entry| self.record(entry))
+    }
+
+    /// The position of the first record at or after `offset`.
+    pub fn first_from(&self, offset: i64) -> usize {
+        self.index.partition_point(|entry| entry.offset < offset)
+    }
+
+    fn record(&self, entry: &Entry) -> Record<'_> {
+        Record {
+            offset: entry.offset,
+            timestamp: entry.timestamp,
+            key: self.slice(entry.key),
+            value: self.slice(entry.value),
+            headers: self.slice(entry.headers).unwrap_or_default(),
+        }
+    }
+
+    fn slice(&self, field: Field) -> Option<&[u8]> {
+        if field.len == NULL {
+            return None;
+        }
+        let at = field.at as usize;
+        self.data.get(at..at + field.len as usize)
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Whether there is any header.
+    pub fn has_headers(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
+    /// The headers in order, repeats included.
+    pub fn headers(&self) -> Headers<'a> {
+        Headers { rest: self.headers }
+    }
+}
+
+/// Iterates over a record's headers.
+#[derive(Clone, Debug)]
+pub struct Headers<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    fn length(&mut self) -> Option<u32> {
+        let (head, rest) = self.rest.split_first_chunk::<4>()?;
+        self.rest = rest;
+        Some(u32::from_le_bytes(*head))
+    }
+
+    fn bytes(&mut self, len: u32) -> Option<&'a [u8]> {
+        let (head, rest) = self.rest.split_at_checked(len as usize)?;
+        self.rest = rest;
+        Some(head)
+    }
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let len = self.length()?;
+        let name = self.bytes(len)?;
+        let len = self.length()?;
+        let value = if len == NULL { None } else { Some(self.bytes(len)?) };
+        Some((name, value))
+    }
+}
+
+/// A batch shared by all its targets.
+pub type SharedBatch = Arc<RecordBatch>;
+
+fn position(len: usize) -> u32 {
+    u32::try_from(len).expect("a batch is cut long before 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Owned = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..20)
+    }
+
+    fn record() -> impl Strategy<Value = Owned> {
+        let headers = prop::collection::vec((bytes(), prop::option::of(bytes())), 0..4);
+        (any::<i64>(), prop::option::of(bytes()), prop::option::of(bytes()), headers)
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out(records in prop::collection::vec(record(), 0..30)) {
+            let mut batch = Records::default();
+            for (at, (timestamp, key, value, headers)) in records.iter().enumerate() {
+                let headers = headers.iter().map(|(n, v)| (n.as_slice(), v.as_deref()));
+                batch.push(at as i64 * 3, *timestamp, key.as_deref(), value.as_deref(), headers);
+            }
+            let out: Vec<Owned> = batch
+                .iter()
+                .map(|r| (
+                    r.timestamp,
+                    r.key.map(<[u8]>::to_vec),
+                    r.value.map(<[u8]>::to_vec),
+                    r.headers().map(|(n, v)| (n.to_vec(), v.map(<[u8]>::to_vec))).collect(),
+                ))
+                .collect();
+            prop_assert_eq!(out, records);
+        }
+    }
+
+    #[test]
+    fn a_batch_can_be_entered_in_its_middle() {
+        let mut batch = Records::default();
+        for offset in [5, 6, 9] {
+            batch.push(offset, 0, None, None, std::iter::empty());
+        }
+        assert_eq!([0, 5, 6, 7, 9, 10].map(|o| batch.first_from(o)), [0, 0, 1, 2, 2, 3]);
+    }
+}

@@ -1,0 +1,1 @@
+//! When a target partition has to leave the shared read.

@@ -1,0 +1,12 @@
+//! What the engine knows without any client, actor or clock: names, offsets, batches, watermarks, rules.
+//!
+//! Everything here is pure and uses `std` and `serde` alone, so that each rule can be tested by itself.
+
+pub mod batch;
+pub mod detach;
+pub mod fault;
+pub mod retry;
+pub mod routing;
+pub mod start;
+pub mod topic_partition;
+pub mod watermark;

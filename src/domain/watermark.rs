@@ -1,0 +1,81 @@
+//! The watermark of one target partition: how far acknowledgements reach without a hole.
+
+use std::collections::VecDeque;
+
+use super::batch::OffsetRange;
+
+/// Turns the acknowledgements of batches, in whatever order they come, into one rising offset.
+///
+/// Every source record below the watermark is acknowledged by the target. It never passes a batch that is still open.
+#[derive(Debug)]
+pub struct Watermark {
+    offset: i64,
+    open: VecDeque<(OffsetRange, bool)>,
+}
+
+impl Watermark {
+    /// Everything below `offset` is acknowledged already.
+    pub fn at(offset: i64) -> Self {
+        Self { offset, open: VecDeque::new() }
+    }
+
+    /// The first offset that is not known to be acknowledged.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// The end of the last batch handed over; the next batch has to start here.
+    pub fn next(&self) -> i64 {
+        self.open.back().map_or(self.offset, |(range, _)| range.end)
+    }
+
+    /// Whether every batch handed over is acknowledged.
+    pub fn is_level(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Notes a batch that was handed to the target. Its range has to continue [`next`](Self::next).
+    pub fn open(&mut self, range: OffsetRange) {
+        debug_assert_eq!(range.start, self.next(), "batches of a stream follow each other");
+        self.open.push_back((range, false));
+    }
+
+    /// Notes that the batch which ends at `end` is acknowledged; says whether the watermark rose.
+    pub fn acknowledge(&mut self, end: i64) -> bool {
+        if let Some(batch) = self.open.iter_mut().find(|(range, _)| range.end == end) {
+            batch.1 = true;
+        }
+        let before = self.offset;
+        while let Some((range, true)) = self.open.front() {
+            self.offset = range.end;
+            self.open.pop_front();
+        }
+        self.offset > before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_never_passes_an_open_batch(order in Just((0..20_i64).collect::<Vec<_>>()).prop_shuffle()) {
+            let mut watermark = Watermark::at(0);
+            for batch in 0..20 {
+                watermark.open(OffsetRange { start: batch * 10, end: batch * 10 + 10 });
+            }
+            let mut acknowledged = [false; 20];
+            for batch in order {
+                let before = watermark.offset();
+                watermark.acknowledge(batch * 10 + 10);
+                acknowledged[batch as usize] = true;
+                let contiguous = acknowledged.iter().take_while(|a| **a).count() as i64;
+                prop_assert_eq!(watermark.offset(), contiguous * 10);
+                prop_assert!(watermark.offset() >= before);
+            }
+            prop_assert!(watermark.is_level());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! anabranch: one read of a Kafka cluster, fanned out to every region that wants it.
+pub mod domain;
+pub mod plan;

@@ -1,0 +1,202 @@
+//! The checked plan: what `config` becomes once every value is known to make sense. No I/O happens here.
+//!
+//! Nothing after this module reads raw configuration; a plan that exists can be run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use regex::Regex;
+use secrecy::SecretString;
+
+use crate::domain::routing::{Partitioning, TopicTemplate, is_internal_topic};
+use crate::domain::start::Start;
+
+/// Everything that a process was asked to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Limits for the whole process.
+    pub limits: Limits,
+    /// The clusters by alias.
+    pub clusters: BTreeMap<String, Arc<ClusterSpec>>,
+    /// The routes in the order of their names, switched-off ones included.
+    pub routes: Vec<RoutePlan>,
+}
+
+/// Limits for the whole process.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes read and not yet acknowledged, over all routes.
+    pub in_flight: u64,
+    /// How long a drain may take before what is unfinished is left for the next start.
+    pub drain: Duration,
+}
+
+/// A Kafka cluster and how to reach it.
+#[derive(Clone, Debug)]
+pub struct ClusterSpec {
+    /// Its alias in the config.
+    pub alias: String,
+    /// `host:port` of some of its brokers; at least one.
+    pub bootstrap: Vec<String>,
+    /// The region it stands in; for people.
+    pub region: Option<String>,
+    /// How to authenticate, and whether to encrypt.
+    pub security: Security,
+    /// Raw librdkafka properties; none of them is one that the engine owns.
+    pub client: BTreeMap<String, String>,
+}
+
+/// How a client proves who it is, and how it knows the broker.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// User and password; absent for `plaintext` and `ssl`.
+    pub sasl: Option<Sasl>,
+    /// Encryption; absent for `plaintext` and `sasl_plaintext`.
+    pub tls: Option<Tls>,
+}
+
+/// User and password.
+#[derive(Clone, Debug)]
+pub struct Sasl {
+    /// How the password is proven.
+    pub mechanism: SaslMechanism,
+    /// The user name as the broker expects it: for CKafka `instance#user`.
+    pub username: String,
+    /// The password; its type keeps it out of logs.
+    pub password: SecretString,
+}
+
+/// The SASL mechanisms that are supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaslMechanism {
+    /// The password is sent as it is.
+    Plain,
+    /// Challenge and response with SHA-256.
+    ScramSha256,
+    /// Challenge and response with SHA-512.
+    ScramSha512,
+}
+
+/// Encryption, and the certificates for it.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// PEM file with the authorities to trust; the system's own where absent.
+    pub ca: Option<PathBuf>,
+    /// PEM files of the client's certificate and private key, for mutual TLS.
+    pub identity: Option<TlsIdentity>,
+}
+
+/// The client's own certificate, for mutual TLS.
+#[derive(Clone, Debug)]
+pub struct TlsIdentity {
+    /// PEM file of the certificate.
+    pub cert: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
+}
+
+/// One source cluster, a selection of its topics, and the targets they go to.
+#[derive(Clone, Debug)]
+pub struct RoutePlan {
+    /// The route's name in the config.
+    pub name: String,
+    /// Whether it runs; a route is created switched off.
+    pub enabled: bool,
+    /// The cluster that is read.
+    pub source: Arc<ClusterSpec>,
+    /// Which of its topics.
+    pub topics: TopicSelection,
+    /// Where a target begins when it has no watermark yet.
+    pub start: Start,
+    /// Which target partition a record goes to.
+    pub partitioning: Partitioning,
+    /// Whether missing target topics are created and grown.
+    pub create_topics: bool,
+    /// Where batches are cut.
+    pub batch: BatchLimits,
+    /// Bytes read and not yet acknowledged, over all targets of the route.
+    pub in_flight: u64,
+    /// Where commits of progress go: whether this route keeps watermarks in consumer groups. `copy` keeps none.
+    pub keeps_progress: bool,
+    /// The clusters that are written to; at least one, none twice.
+    pub targets: Vec<TargetPlan>,
+}
+
+/// A batch is cut at the first of these that is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Most records in a batch.
+    pub max_messages: u32,
+    /// Longest time that a batch waits for more records.
+    pub max_wait: Duration,
+    /// Most bytes in a batch; a larger record makes a batch of its own.
+    pub max_bytes: u64,
+}
+
+/// A cluster that a route writes to.
+#[derive(Clone, Debug)]
+pub struct TargetPlan {
+    /// The cluster; its alias is the target's name.
+    pub cluster: Arc<ClusterSpec>,
+    /// The target topic's name.
+    pub topic: TopicTemplate,
+}
+
+impl TargetPlan {
+    /// The target's name: the alias of its cluster.
+    pub fn name(&self) -> &str {
+        &self.cluster.alias
+    }
+}
+
+/// Whole-name regular expressions over topic names.
+#[derive(Clone, Debug)]
+pub struct TopicSelection {
+    /// A topic has to match one of these.
+    pub include: Vec<Regex>,
+    /// And none of these.
+    pub exclude: Vec<Regex>,
+}
+
+/// Whether a topic is selected, and why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// It is copied.
+    Yes,
+    /// Kafka or its ecosystem keeps it for itself.
+    Internal,
+    /// No `include` matches the whole name.
+    NotIncluded,
+    /// This `exclude` matches the whole name.
+    Excluded(String),
+}
+
+impl TopicSelection {
+    /// Decides over one topic name.
+    pub fn select(&self, topic: &str) -> Selected {
+        if is_internal_topic(topic) {
+            return Selected::Internal;
+        }
+        if !self.include.iter().any(|regex| matches_whole(regex, topic)) {
+            return Selected::NotIncluded;
+        }
+        match self.exclude.iter().find(|regex| matches_whole(regex, topic)) {
+            Some(regex) => Selected::Excluded(regex.as_str().to_owned()),
+            None => Selected::Yes,
+        }
+    }
+}
+
+/// The patterns are compiled as `^(?:…)$` by [`whole_name`].
+fn matches_whole(regex: &Regex, topic: &str) -> bool {
+    regex.is_match(topic)
+}
+
+/// Compiles a pattern so that it has to match the whole name.
+pub fn whole_name(pattern: &str) -> Result<Regex, regex::Error> {
+    // compiled alone first: an error must speak of the pattern as the user wrote it
+    Regex::new(pattern)?;
+    Regex::new(&format!("^(?:{pattern})$"))
+}
