@@ -184,8 +184,16 @@ impl Records {
     }
 
     /// Bytes of keys, values and headers, without the index.
-    pub fn payload_bytes(&self) -> u64 {
-        self.data.len() as u64
+    pub fn data_len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Lets go of room that was taken and not used, so that the footprint is the truth.
+    pub fn shrink(&mut self) {
+        if self.data.capacity() > self.data.len() + self.data.len() / 8 {
+            self.data.shrink_to_fit();
+        }
+        self.index.shrink_to_fit();
     }
 
     /// The `at`-th record.

@@ -1,0 +1,223 @@
+//! One source partition on its way to one target: which batches wait, which are under way, how far it is.
+//!
+//! Whatever order batches come in, from the shared read or from the target's own, a feed takes each offset once and
+//! in order: it knows the next offset that it needs, cuts what it has, and refuses a hole.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::batch::{OffsetRange, SharedBatch};
+use crate::domain::retry::Backoff;
+use crate::domain::watermark::Watermark;
+use crate::kafka::TargetTopic;
+
+use super::messages::Origin;
+
+/// Where a feed's batches come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It has left the shared read and waits for what is under way before it asks to join again.
+    Leaving,
+    /// It has asked to follow the shared read.
+    Asking,
+    /// It follows the shared read.
+    Attached,
+    /// It still catches up; the shared read's batches from this offset on are kept for it.
+    Joining(i64),
+    /// It reads for itself.
+    CatchingUp,
+}
+
+/// What became of a batch that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// It waits to be written, or will when its turn comes.
+    Taken,
+    /// It is not needed.
+    Ignored,
+    /// It does not follow what the feed has: something in between is missing.
+    Hole,
+}
+
+/// The feed of one source partition to one target.
+#[derive(Debug)]
+pub struct Feed {
+    /// Where its records go.
+    pub topic: Arc<TargetTopic>,
+    /// Where its batches come from.
+    pub mode: Mode,
+    /// How far acknowledgements reach.
+    pub watermark: Watermark,
+    /// How many batches have refused records that wait to be tried again: nothing overtakes them.
+    pub held: u32,
+    /// Which turn at the shared read this is; a new one begins with each leave.
+    pub turn: u64,
+    /// Whether it stands in the line of feeds with something to hand over.
+    pub listed: bool,
+    /// Between attempts at a refused record.
+    pub backoff: Backoff,
+    /// Bytes handed to the writer and not acknowledged.
+    pub handed: u64,
+    queue: VecDeque<SharedBatch>,
+    ahead: VecDeque<SharedBatch>,
+}
+
+impl Feed {
+    /// A feed that needs the source offset `from` next.
+    pub fn new(topic: Arc<TargetTopic>, from: i64) -> Self {
+        Self {
+            topic,
+            mode: Mode::Asking,
+            watermark: Watermark::at(from),
+            held: 0,
+            turn: 0,
+            listed: false,
+            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60)),
+            handed: 0,
+            queue: VecDeque::new(),
+            ahead: VecDeque::new(),
+        }
+    }
+
+    /// The next source offset that this feed needs.
+    pub fn next(&self) -> i64 {
+        self.queue.back().map_or(self.watermark.next(), |batch| batch.range.end)
+    }
+
+    /// Bytes that wait here, without those handed over.
+    pub fn queued_bytes(&self) -> u64 {
+        self.queue.iter().chain(&self.ahead).map(|batch| batch.in_flight_bytes()).sum()
+    }
+
+    /// Whether a batch waits to be handed over.
+    pub fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Offers a batch.
+    pub fn offer(&mut self, batch: SharedBatch, origin: Origin) -> Offered {
+        let next = self.next();
+        match (self.mode, origin) {
+            (Mode::Leaving | Mode::Asking, _) | (Mode::CatchingUp, Origin::Live) => Offered::Ignored,
+            (Mode::Attached, Origin::CatchUp) => Offered::Ignored,
+            (Mode::Joining(_), Origin::Live) => {
+                let follows = self.ahead.back().is_none_or(|last| last.range.end >= batch.range.start);
+                if !follows {
+                    return Offered::Hole;
+                }
+                self.ahead.push_back(batch);
+                Offered::Taken
+            }
+            (Mode::Attached, Origin::Live) | (Mode::CatchingUp | Mode::Joining(_), Origin::CatchUp) => {
+                if batch.range.end <= next {
+                    return Offered::Ignored;
+                }
+                if batch.range.start > next {
+                    return Offered::Hole;
+                }
+                self.queue.push_back(batch);
+                Offered::Taken
+            }
+        }
+    }
+
+    /// Joins the shared read if what was caught up reaches it; says whether it did.
+    pub fn try_join(&mut self) -> bool {
+        let Mode::Joining(at) = self.mode else { return false };
+        if self.next() < at {
+            return false;
+        }
+        self.mode = Mode::Attached;
+        for batch in std::mem::take(&mut self.ahead) {
+            if batch.range.end > self.next() {
+                self.queue.push_back(batch);
+            }
+        }
+        true
+    }
+
+    /// The next batch to be handed over: its records from this offset on.
+    pub fn take(&mut self) -> Option<(SharedBatch, OffsetRange)> {
+        if self.held > 0 {
+            return None;
+        }
+        let batch = self.queue.pop_front()?;
+        let range = OffsetRange { start: self.watermark.next(), end: batch.range.end };
+        self.watermark.open(range);
+        Some((batch, range))
+    }
+
+    /// Lets go of everything that is not under way.
+    pub fn let_go(&mut self) {
+        self.queue.clear();
+        self.ahead.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::batch::{Payload, Permit, RecordBatch, Records};
+    use crate::domain::routing::Partitioning;
+    use crate::domain::topic_partition::TopicPartition;
+
+    #[derive(Debug)]
+    struct Free;
+
+    impl Permit for Free {
+        fn bytes(&self) -> u64 {
+            0
+        }
+        fn shrink_to(&mut self, _: u64) {}
+    }
+
+    fn batch(start: i64, end: i64) -> SharedBatch {
+        let partition = TopicPartition::new("t", 0);
+        let payload = Payload::Records(Records::default());
+        Arc::new(RecordBatch::new(partition, OffsetRange { start, end }, payload, Box::new(Free)))
+    }
+
+    fn feed(mode: Mode) -> Feed {
+        let topic = TargetTopic { name: "t".into(), partitions: 1, partitioning: Partitioning::Keep };
+        Feed { mode, ..Feed::new(Arc::new(topic), 100) }
+    }
+
+    fn taken(feed: &mut Feed) -> Vec<(i64, i64)> {
+        std::iter::from_fn(|| feed.take()).map(|(_, range)| (range.start, range.end)).collect()
+    }
+
+    #[test]
+    fn each_offset_is_taken_once_and_a_hole_is_refused() {
+        let mut feed = feed(Mode::Attached);
+        assert_eq!(feed.offer(batch(50, 100), Origin::Live), Offered::Ignored);
+        assert_eq!(feed.offer(batch(90, 120), Origin::Live), Offered::Taken);
+        assert_eq!(feed.offer(batch(130, 140), Origin::Live), Offered::Hole);
+        assert_eq!(feed.offer(batch(120, 130), Origin::CatchUp), Offered::Ignored);
+        assert_eq!(feed.offer(batch(120, 140), Origin::Live), Offered::Taken);
+        assert_eq!(taken(&mut feed), [(100, 120), (120, 140)]);
+    }
+
+    #[test]
+    fn joining_puts_the_two_reads_together_without_a_seam() {
+        let mut feed = feed(Mode::CatchingUp);
+        assert_eq!(feed.offer(batch(100, 110), Origin::CatchUp), Offered::Taken);
+        assert_eq!(feed.offer(batch(150, 160), Origin::Live), Offered::Ignored);
+        feed.mode = Mode::Joining(130);
+        assert_eq!(feed.offer(batch(130, 145), Origin::Live), Offered::Taken);
+        assert_eq!(feed.offer(batch(145, 150), Origin::Live), Offered::Taken);
+        assert!(!feed.try_join());
+        assert_eq!(feed.offer(batch(110, 135), Origin::CatchUp), Offered::Taken);
+        assert!(feed.try_join());
+        assert_eq!(feed.offer(batch(150, 155), Origin::Live), Offered::Taken);
+        assert_eq!(taken(&mut feed), [(100, 110), (110, 135), (135, 145), (145, 150), (150, 155)]);
+    }
+
+    #[test]
+    fn nothing_overtakes_a_record_that_waits_to_be_tried_again() {
+        let mut feed = feed(Mode::Attached);
+        feed.offer(batch(100, 110), Origin::Live);
+        feed.held = 1;
+        assert_eq!(taken(&mut feed), []);
+    }
+}

@@ -1,0 +1,262 @@
+//! Flow control: permits for bytes in flight.
+//!
+//! A batch owns its permit; dropping the batch, anywhere and for any reason, gives the bytes back. Gates nest
+//! (process, route, catching-up target) and a permit passes all of its gates or none. Waiting is first come, first
+//! served within a lane; live reads go before those that catch up.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::domain::batch::Permit;
+
+/// The process's permits.
+#[derive(Debug, Default)]
+pub struct Flow {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    live: VecDeque<Waiter>,
+    catch_up: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    lane: Lane,
+    bytes: u64,
+    granted: oneshot::Sender<FlowPermit>,
+}
+
+/// A bound on bytes in flight.
+#[derive(Debug)]
+pub struct Gate {
+    capacity: u64,
+    /// Written under the flow's lock only; read anywhere.
+    used: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl Gate {
+    /// A gate for this many bytes.
+    pub fn new(capacity: u64) -> Arc<Self> {
+        Arc::new(Self { capacity, used: AtomicU64::new(0), peak: AtomicU64::new(0) })
+    }
+
+    /// Bytes in flight now.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that ever were in flight.
+    pub fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// The bound.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.used() + bytes <= self.capacity
+    }
+
+    fn take(&self, bytes: u64) {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.peak.fetch_max(used, Ordering::Relaxed);
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Who goes first when permits are short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// The shared read.
+    Live,
+    /// A detached target's own read.
+    CatchUp,
+}
+
+/// A way to permits: through which gates, and how urgently.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    flow: Arc<Flow>,
+    gates: Arc<[Arc<Gate>]>,
+    urgency: Urgency,
+}
+
+impl Lane {
+    /// A lane through these gates.
+    pub fn new(flow: &Arc<Flow>, gates: impl Into<Arc<[Arc<Gate>]>>, urgency: Urgency) -> Self {
+        Self { flow: flow.clone(), gates: gates.into(), urgency }
+    }
+
+    /// Waits for a permit of `bytes`. More than a gate can ever give is cut to what it can: such a record travels
+    /// alone.
+    pub fn acquire(&self, bytes: u64) -> oneshot::Receiver<FlowPermit> {
+        let bytes = self.gates.iter().map(|gate| gate.capacity).fold(bytes, u64::min);
+        let (granted, permit) = oneshot::channel();
+        let waiter = Waiter { lane: self.clone(), bytes, granted };
+        self.flow.with(|waiting| match self.urgency {
+            Urgency::Live => waiting.live.push_back(waiter),
+            Urgency::CatchUp => waiting.catch_up.push_back(waiter),
+        });
+        permit
+    }
+
+    /// Whether somebody in this lane waits for a permit.
+    pub fn waits(&self) -> bool {
+        let waiting = self.flow.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = match self.urgency {
+            Urgency::Live => &waiting.live,
+            Urgency::CatchUp => &waiting.catch_up,
+        };
+        queue.iter().any(|waiter| Arc::ptr_eq(&waiter.lane.gates, &self.gates))
+    }
+}
+
+impl Flow {
+    /// Changes something, then grants what can be granted. Permits are sent after the lock is released: a receiver
+    /// that is gone drops its permit, and that takes the lock again.
+    fn with(&self, change: impl FnOnce(&mut Waiting)) {
+        let mut granted = Vec::new();
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut waiting);
+            let mut full: Vec<*const Gate> = Vec::new();
+            grant(&mut waiting.live, &mut full, &mut granted);
+            grant(&mut waiting.catch_up, &mut full, &mut granted);
+        }
+        for (sender, permit) in granted {
+            drop(sender.send(permit));
+        }
+    }
+}
+
+/// Grants in order. A waiter that finds a gate full keeps those behind it from passing that gate, or a large request
+/// would never get through.
+fn grant(
+    queue: &mut VecDeque<Waiter>,
+    full: &mut Vec<*const Gate>,
+    granted: &mut Vec<(oneshot::Sender<FlowPermit>, FlowPermit)>,
+) {
+    let mut left = VecDeque::new();
+    for waiter in queue.drain(..) {
+        let gates = &waiter.lane.gates;
+        let lacking = gates.iter().filter(|gate| !gate.has_room(waiter.bytes)).map(Arc::as_ptr);
+        let before = full.len();
+        let behind = gates.iter().any(|gate| full.contains(&Arc::as_ptr(gate)));
+        full.extend(lacking);
+        if waiter.granted.is_closed() {
+            full.truncate(before);
+        } else if behind || full.len() > before {
+            left.push_back(waiter);
+        } else {
+            gates.iter().for_each(|gate| gate.take(waiter.bytes));
+            granted.push((waiter.granted, FlowPermit { lane: waiter.lane, bytes: waiter.bytes }));
+        }
+    }
+    *queue = left;
+}
+
+/// The right to hold bytes in flight; given back when dropped.
+#[derive(Debug)]
+pub struct FlowPermit {
+    lane: Lane,
+    bytes: u64,
+}
+
+impl FlowPermit {
+    fn give_back(&self, bytes: u64) {
+        self.lane.flow.with(|_| self.lane.gates.iter().for_each(|gate| gate.give_back(bytes)));
+    }
+}
+
+impl Permit for FlowPermit {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn shrink_to(&mut self, bytes: u64) {
+        if bytes < self.bytes {
+            self.give_back(self.bytes - bytes);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for FlowPermit {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.give_back(self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes() -> (Arc<Gate>, Lane, Lane) {
+        let flow = Arc::default();
+        let route = Gate::new(100);
+        let live = Lane::new(&flow, [route.clone()], Urgency::Live);
+        let catch_up = Lane::new(&flow, [route.clone(), Gate::new(40)], Urgency::CatchUp);
+        (route, live, catch_up)
+    }
+
+    #[test]
+    fn permits_are_bounded_shrunk_and_given_back() {
+        let (route, live, _) = lanes();
+        let mut first = live.acquire(80).try_recv().unwrap();
+        let mut second = live.acquire(30);
+        assert!(second.try_recv().is_err() && live.waits());
+        first.shrink_to(70);
+        assert_eq!(second.try_recv().unwrap().bytes(), 30);
+        drop(first);
+        assert_eq!((route.used(), route.peak()), (0, 100));
+    }
+
+    #[test]
+    fn live_reads_go_first_and_catching_up_has_a_gate_of_its_own() {
+        let (route, live, catch_up) = lanes();
+        let held = live.acquire(100).try_recv().unwrap();
+        let mut behind = catch_up.acquire(1000);
+        let mut ahead = live.acquire(70);
+        drop(held);
+        let ahead = ahead.try_recv().unwrap();
+        assert!(behind.try_recv().is_err(), "40 do not fit beside 70");
+        drop(ahead);
+        assert_eq!(behind.try_recv().unwrap().bytes(), 40, "cut to what its gate can give");
+        assert_eq!(route.used(), 0);
+    }
+
+    #[test]
+    fn a_large_request_is_not_starved_by_small_ones() {
+        let (_, live, _) = lanes();
+        let held = live.acquire(50).try_recv().unwrap();
+        let mut large = live.acquire(90);
+        let mut small = live.acquire(10);
+        assert!(small.try_recv().is_err(), "it came later");
+        drop(held);
+        let large = large.try_recv().unwrap();
+        assert!(small.try_recv().is_ok());
+        drop(large);
+    }
+
+    #[test]
+    fn a_waiter_that_left_holds_up_nobody() {
+        let (_, live, _) = lanes();
+        let held = live.acquire(50).try_recv().unwrap();
+        drop(live.acquire(90));
+        assert!(live.acquire(10).try_recv().is_ok());
+        drop(held);
+    }
+}

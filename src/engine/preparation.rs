@@ -1,0 +1,235 @@
+//! What has to be known and done before partitions can be copied: topics, offsets, watermarks. All of it blocks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::routing::Partitioning;
+use crate::domain::start::Start;
+use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::TargetTopic;
+use crate::kafka::admin::{Admin, NewTopicSpec, OffsetAt, TopicInfo};
+use crate::kafka::group::Group;
+use crate::plan::{RoutePlan, Selected, TargetPlan, TopicSelection};
+
+/// A route's source topics: name → partitions.
+pub type Topics = BTreeMap<String, i32>;
+
+/// The group whose committed offsets are a target's watermarks.
+pub fn group_name(route: &str, target: &str) -> String {
+    format!("anabranch.{route}.{target}")
+}
+
+/// The selected topics of the source, and those that can't be read.
+pub fn discover(source: &Admin, selection: &TopicSelection) -> Result<(Topics, Vec<Fault>), Fault> {
+    let mut topics = Topics::new();
+    let mut unreadable = Vec::new();
+    for (name, info) in source.topics()? {
+        if selection.select(&name) == Selected::Yes {
+            match info.fault {
+                Some(fault) => unreadable.push(fault),
+                None => drop(topics.insert(name, info.partitions)),
+            }
+        }
+    }
+    Ok((topics, unreadable))
+}
+
+/// The partitions of these topics.
+pub fn partitions_of(topics: &Topics) -> Vec<TopicPartition> {
+    topics
+        .iter()
+        .flat_map(|(name, count)| {
+            let name: Arc<str> = name.as_str().into();
+            (0..*count).map(move |partition| TopicPartition { topic: name.clone(), partition })
+        })
+        .collect()
+}
+
+/// What has to happen to a target topic before it can be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicAction {
+    /// It fits as it is.
+    Use {
+        /// How many partitions it has.
+        partitions: i32,
+    },
+    /// It is missing.
+    Create {
+        /// With how many partitions.
+        partitions: i32,
+    },
+    /// It has fewer partitions than the source's.
+    Grow {
+        /// How many it has.
+        from: i32,
+        /// How many it needs.
+        to: i32,
+    },
+    /// It can't be written, and only somebody else can change that.
+    Refuse(String),
+}
+
+/// Decides over one target topic. Pure: `plan` shows what `run` does.
+pub fn action_for(route: &RoutePlan, target: &str, name: &str, source: i32, found: Option<&TopicInfo>) -> TopicAction {
+    let Some(found) = found else {
+        return if route.create_topics {
+            TopicAction::Create { partitions: source }
+        } else {
+            TopicAction::Refuse(format!(
+                "topic {name} does not exist on cluster {target}, and create_topics is off: create it, or switch that on"
+            ))
+        };
+    };
+    if let Some(fault) = &found.fault {
+        return TopicAction::Refuse(fault.reason.clone());
+    }
+    if route.partitioning == Partitioning::ByKey || found.partitions >= source {
+        return TopicAction::Use { partitions: found.partitions };
+    }
+    if route.create_topics {
+        return TopicAction::Grow { from: found.partitions, to: source };
+    }
+    TopicAction::Refuse(format!(
+        "topic {name} on cluster {target} has {} partitions, the source has {source}: add partitions, switch create_topics \
+         on, or use `partitioning: by_key`",
+        found.partitions
+    ))
+}
+
+/// The clients that a target's preparation needs.
+#[derive(Clone)]
+pub struct Clients {
+    /// The source cluster.
+    pub source: Arc<Admin>,
+    /// The target cluster.
+    pub target: Arc<Admin>,
+    /// The target's watermarks; `None` where no progress is kept.
+    pub group: Option<Arc<Group>>,
+}
+
+/// What is to be prepared.
+pub struct Request {
+    /// The route.
+    pub route: Arc<RoutePlan>,
+    /// The target.
+    pub target: TargetPlan,
+    /// The source topics that are not written yet, or have grown.
+    pub topics: Topics,
+    /// Watermarks that this process knows already.
+    pub known: HashMap<TopicPartition, i64>,
+    /// Whether the route was just started: only then does its `start` count.
+    pub first: bool,
+}
+
+/// A target that can be written.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// Each source partition, where its records go, and the first offset that the target needs.
+    pub partitions: Vec<(TopicPartition, Arc<TargetTopic>, i64)>,
+    /// Source topics that can't be written, and why.
+    pub refused: Vec<(String, Fault)>,
+}
+
+/// Makes a target ready: finds or fixes where it starts, and creates or grows its topics.
+pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> {
+    let starts = starts(clients, request)?;
+    let existing = clients.target.topics()?;
+    let mut prepared = Prepared::default();
+    for (name, partitions) in &request.topics {
+        match make_ready(clients, request, name, *partitions, &existing) {
+            Ok(topic) => {
+                let topic = Arc::new(topic);
+                for partition in partitions_of(&Topics::from([(name.clone(), *partitions)])) {
+                    if let Some(from) = starts.get(&partition) {
+                        prepared.partitions.push((partition, topic.clone(), *from));
+                    }
+                }
+            }
+            // one topic's trouble is its own; trouble with the cluster is everybody's
+            Err(fault) if fault.class == FaultClass::System => return Err(fault),
+            Err(fault) => prepared.refused.push((name.clone(), fault)),
+        }
+    }
+    Ok(prepared)
+}
+
+fn make_ready(
+    clients: &Clients,
+    request: &Request,
+    source_topic: &str,
+    source_partitions: i32,
+    existing: &BTreeMap<String, TopicInfo>,
+) -> Result<TargetTopic, Fault> {
+    let config_fault = |reason: String| Fault::new(FaultClass::Config, reason);
+    let name = request.target.topic.apply(source_topic).map_err(|error| config_fault(error.to_string()))?;
+    let action = action_for(&request.route, request.target.name(), &name, source_partitions, existing.get(&name));
+    let partitions = match action {
+        TopicAction::Use { partitions } => partitions,
+        TopicAction::Refuse(reason) => return Err(config_fault(reason)),
+        TopicAction::Create { partitions } => {
+            let settings = clients.source.settings(source_topic)?;
+            tracing::info!(target = %request.target.name(), topic = %name, partitions, ?settings, "creating a topic");
+            clients.target.create_topic(&NewTopicSpec { name: name.clone(), partitions, settings })?;
+            partitions
+        }
+        TopicAction::Grow { from, to } => {
+            tracing::info!(target = %request.target.name(), topic = %name, from, to, "growing a topic");
+            clients.target.grow_topic(&name, to)?;
+            to
+        }
+    };
+    Ok(TargetTopic { name: name.into(), partitions, partitioning: request.route.partitioning })
+}
+
+/// Where each partition starts: at what this process knows, else at what is committed, else at the route's `start`;
+/// but a partition born after the route was started begins with its first record.
+///
+/// New starts are committed at once, before anything is copied: that is how a later process knows them from newborn
+/// ones.
+fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition, i64>, Fault> {
+    let mut starts = request.known.clone();
+    let wanted = partitions_of(&request.topics);
+    let unknown: Vec<TopicPartition> = wanted.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
+    let committed = match &clients.group {
+        Some(group) if !unknown.is_empty() => group.committed(&unknown)?,
+        _ => HashMap::new(),
+    };
+    let first_ever = request.first && committed.is_empty() && starts.is_empty();
+    let fresh: Vec<TopicPartition> = unknown.into_iter().filter(|tp| !committed.contains_key(tp)).collect();
+    let fresh = if first_ever {
+        starting_offsets(&clients.source, &request.route.start, &fresh)?
+    } else {
+        clients.source.offsets(&fresh, OffsetAt::Earliest)?
+    };
+    if let Some(group) = &clients.group
+        && !fresh.is_empty()
+    {
+        let offsets: Vec<(TopicPartition, i64)> = fresh.iter().map(|(tp, offset)| (tp.clone(), *offset)).collect();
+        group.commit(&offsets)?;
+    }
+    starts.extend(committed);
+    starts.extend(fresh);
+    Ok(starts)
+}
+
+/// The offsets that a `start` means for these partitions.
+pub fn starting_offsets(
+    source: &Admin,
+    start: &Start,
+    partitions: &[TopicPartition],
+) -> Result<HashMap<TopicPartition, i64>, Fault> {
+    match start {
+        Start::Earliest => source.offsets(partitions, OffsetAt::Earliest),
+        Start::Latest => source.offsets(partitions, OffsetAt::Latest),
+        Start::Timestamp(time) => source.offsets(partitions, OffsetAt::Timestamp(*time)),
+        Start::Offsets(offsets) => {
+            let mut starts = source.offsets(partitions, OffsetAt::Earliest)?;
+            for (partition, start) in &mut starts {
+                let explicit = offsets.get(&*partition.topic).and_then(|topic| topic.get(&partition.partition));
+                *start = explicit.copied().unwrap_or(*start);
+            }
+            Ok(starts)
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The watermarks of a route: written by its target producers, committed by the route, and older than any of them.
+//!
+//! They are kept outside the actors, so that a new generation of an actor goes on where the last one got to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+use crate::domain::detach::Load;
+use crate::domain::topic_partition::TopicPartition;
+
+/// A target by its place in the route's plan.
+pub type TargetIndex = usize;
+
+/// The progress of one route.
+#[derive(Debug)]
+pub struct Progress {
+    marks: DashMap<(TargetIndex, TopicPartition), Mark>,
+    /// The next offset of the shared read, per partition.
+    live: DashMap<TopicPartition, i64>,
+    /// The end offsets that were seen when the route started.
+    goals: DashMap<TopicPartition, i64>,
+    /// What each target did so far.
+    pub targets: Vec<TargetStats>,
+    /// What was read from the source, for all targets.
+    pub read: Volume,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    watermark: i64,
+    committed: Option<i64>,
+}
+
+/// Records and bytes.
+#[derive(Debug, Default)]
+pub struct Volume {
+    records: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Volume {
+    /// Adds to both.
+    pub fn add(&self, records: u64, bytes: u64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Records so far.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What a target did so far, and what it holds.
+#[derive(Debug, Default)]
+pub struct TargetStats {
+    /// Acknowledged by the target.
+    pub written: Volume,
+    /// Bytes that the target has not acknowledged.
+    pub backlog: AtomicU64,
+    /// Partitions that follow the shared read.
+    pub attached: AtomicU64,
+    /// Partitions that read for themselves.
+    pub detached: AtomicU64,
+    /// Batches acknowledged.
+    pub acknowledged: AtomicU64,
+}
+
+impl TargetStats {
+    /// What the target holds now.
+    pub fn load(&self) -> Load {
+        Load {
+            backlog: self.backlog.load(Ordering::Relaxed),
+            attached: self.attached.load(Ordering::Relaxed) > 0,
+            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Progress {
+    /// For a route with this many targets.
+    pub fn new(targets: usize) -> Arc<Self> {
+        Arc::new(Self {
+            marks: DashMap::new(),
+            live: DashMap::new(),
+            goals: DashMap::new(),
+            targets: (0..targets).map(|_| TargetStats::default()).collect(),
+            read: Volume::default(),
+        })
+    }
+
+    /// Raises a watermark. It never falls: an older word changes nothing.
+    pub fn raise(&self, target: TargetIndex, partition: &TopicPartition, watermark: i64) {
+        let mut mark = self.marks.entry((target, partition.clone())).or_insert(Mark { watermark, committed: None });
+        mark.watermark = mark.watermark.max(watermark);
+    }
+
+    /// The watermark of a target partition.
+    pub fn watermark(&self, target: TargetIndex, partition: &TopicPartition) -> Option<i64> {
+        self.marks.get(&(target, partition.clone())).map(|mark| mark.watermark)
+    }
+
+    /// The watermarks of a target that have to be committed; all of them, if asked for.
+    pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<(TopicPartition, i64)> {
+        self.marks
+            .iter()
+            .filter(|mark| mark.key().0 == target && (all || mark.committed != Some(mark.watermark)))
+            .map(|mark| (mark.key().1.clone(), mark.watermark))
+            .collect()
+    }
+
+    /// Notes what was committed.
+    pub fn committed(&self, target: TargetIndex, offsets: &[(TopicPartition, i64)]) {
+        for (partition, offset) in offsets {
+            if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone())) {
+                mark.committed = Some(*offset);
+            }
+        }
+    }
+
+    /// Notes the next offset of the shared read.
+    pub fn set_live(&self, partition: &TopicPartition, next: i64) {
+        self.live.insert(partition.clone(), next);
+    }
+
+    /// The next offset of the shared read.
+    pub fn live(&self, partition: &TopicPartition) -> Option<i64> {
+        self.live.get(partition).map(|next| *next)
+    }
+
+    /// Notes the end offsets that were seen at the start; what is there already stays.
+    pub fn set_goals(&self, ends: HashMap<TopicPartition, i64>) {
+        for (partition, end) in ends {
+            self.goals.entry(partition).or_insert(end);
+        }
+    }
+
+    /// Source records between the watermarks and the goals, over all targets: an upper bound, as offsets may hold no
+    /// record.
+    pub fn remaining(&self) -> u64 {
+        let per_goal = self.goals.iter().map(|goal| {
+            (0..self.targets.len())
+                .map(|target| {
+                    let mark = self.watermark(target, goal.key()).unwrap_or(0);
+                    u64::try_from(goal.value() - mark).unwrap_or(0)
+                })
+                .sum::<u64>()
+        });
+        per_goal.sum()
+    }
+
+    /// Whether this target has reached the goal in each of its partitions for which `counts` is true.
+    pub fn reached(&self, target: TargetIndex, counts: impl Fn(&TopicPartition) -> bool) -> bool {
+        self.goals
+            .iter()
+            .filter(|goal| counts(goal.key()))
+            .all(|goal| self.watermark(target, goal.key()).is_some_and(|mark| mark >= *goal.value()))
+    }
+}

@@ -1,0 +1,199 @@
+//! The router of a route: passes each batch of the shared read to every target that follows it, and decides who does.
+//!
+//! A partition that is read for the first time waits a little for all targets to ask for it, so that they start
+//! together and the source is read once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
+
+use super::death_watch::DeathWatch;
+use super::messages::{Attach, Attachment, BatchRead, ConsumerReady, Detach, Origin, Produce, Seek, TargetReady};
+use super::partition_consumer::PartitionConsumer;
+use super::progress::{Progress, TargetIndex};
+use super::target_producer::TargetProducer;
+use crate::domain::detach::{JOIN_WITHIN, shared_start};
+use crate::domain::topic_partition::TopicPartition;
+
+/// How long a new partition waits for targets that have not asked for it yet.
+const GATHER: Duration = Duration::from_secs(3);
+
+/// The actor.
+pub struct Router {
+    targets: Vec<Option<Addr<TargetProducer>>>,
+    partitions: HashMap<TopicPartition, Shared>,
+    progress: Arc<Progress>,
+    _watch: DeathWatch,
+}
+
+/// The shared read of one partition.
+#[derive(Default)]
+struct Shared {
+    consumer: Option<Addr<PartitionConsumer>>,
+    /// The next offset to be passed on; `None` while nobody follows.
+    next: Option<i64>,
+    /// Who follows, and in which of its turns.
+    followers: Vec<(TargetIndex, u64)>,
+    /// Who asked before the first start, and from where.
+    asked: Vec<Attach>,
+    started: bool,
+}
+
+impl Router {
+    /// A router for a route with this many targets.
+    pub fn new(targets: usize, progress: Arc<Progress>, watch: DeathWatch) -> Self {
+        Self { targets: vec![None; targets], partitions: HashMap::new(), progress, _watch: watch }
+    }
+
+    /// Starts the shared read of a partition for everybody who asked.
+    fn start(&mut self, partition: &TopicPartition) {
+        let Some(shared) = self.partitions.get_mut(partition) else { return };
+        if shared.started || shared.consumer.is_none() {
+            return;
+        }
+        let mut asked = std::mem::take(&mut shared.asked);
+        // the most advanced first: whoever comes first is let in, wherever it is
+        asked.sort_by_key(|ask| std::cmp::Reverse(ask.next));
+        let offsets: Vec<i64> = asked.iter().map(|ask| ask.next).collect();
+        let Some(start) = shared_start(&offsets) else { return };
+        shared.started = true;
+        shared.seek(start);
+        self.progress.set_live(partition, start);
+        for ask in asked {
+            self.decide(ask);
+        }
+    }
+
+    /// Lets a target follow the shared read, or tells it to catch up first.
+    fn decide(&mut self, ask: Attach) {
+        let Attach { target, partition, next, turn } = ask;
+        let Some(shared) = self.partitions.get_mut(&partition) else { return };
+        let Some(Some(producer)) = self.targets.get(target) else { return };
+        let at = match shared.next {
+            Some(at) if !shared.followers.is_empty() && at - next > JOIN_WITHIN => {
+                return producer.do_send(Attachment::TooFarBehind { partition, turn });
+            }
+            Some(at) if at <= next || !shared.followers.is_empty() => at,
+            // nobody follows: the read starts again where the first to come needs it
+            _ => {
+                shared.seek(next);
+                self.progress.set_live(&partition, next);
+                next
+            }
+        };
+        shared.followers.retain(|(follower, _)| *follower != target);
+        shared.followers.push((target, turn));
+        producer.do_send(Attachment::Granted { partition, at, turn });
+    }
+}
+
+impl Shared {
+    fn seek(&mut self, next: i64) {
+        self.next = Some(next);
+        if let Some(consumer) = &self.consumer {
+            consumer.do_send(Seek(Some(next)));
+        }
+    }
+
+    /// Lets go of a target, if it follows or asked in this turn or an older one.
+    fn release(&mut self, target: TargetIndex, turn: u64) {
+        self.asked.retain(|ask| ask.target != target || ask.turn > turn);
+        let before = self.followers.len();
+        self.followers.retain(|(follower, its_turn)| *follower != target || *its_turn > turn);
+        if self.followers.is_empty() && before > 0 {
+            self.next = None;
+            if let Some(consumer) = &self.consumer {
+                consumer.do_send(Seek(None));
+            }
+        }
+    }
+}
+
+impl Actor for Router {
+    type Context = Context<Self>;
+}
+
+impl Handler<ConsumerReady> for Router {
+    type Result = ();
+
+    /// A consumer of a new generation goes on where the last one got to.
+    fn handle(&mut self, ready: ConsumerReady, ctx: &mut Self::Context) {
+        let shared = self.partitions.entry(ready.partition.clone()).or_default();
+        shared.consumer = Some(ready.consumer);
+        if let Some(next) = shared.next {
+            shared.seek(next);
+        } else if !shared.asked.is_empty() {
+            ctx.run_later(GATHER, move |this, _| this.start(&ready.partition));
+        }
+    }
+}
+
+impl Handler<TargetReady> for Router {
+    type Result = ();
+
+    fn handle(&mut self, ready: TargetReady, _: &mut Self::Context) {
+        for shared in self.partitions.values_mut() {
+            shared.release(ready.target, u64::MAX);
+        }
+        if let Some(slot) = self.targets.get_mut(ready.target) {
+            *slot = ready.producer;
+        }
+    }
+}
+
+impl Handler<Attach> for Router {
+    type Result = ();
+
+    fn handle(&mut self, ask: Attach, ctx: &mut Self::Context) {
+        let everybody = self.targets.len();
+        let shared = self.partitions.entry(ask.partition.clone()).or_default();
+        if shared.started {
+            return self.decide(ask);
+        }
+        let partition = ask.partition.clone();
+        shared.asked.retain(|asked| asked.target != ask.target);
+        shared.asked.push(ask);
+        if shared.asked.len() == everybody {
+            self.start(&partition);
+        } else if shared.asked.len() == 1 {
+            ctx.run_later(GATHER, move |this, _| this.start(&partition));
+        }
+    }
+}
+
+impl Handler<Detach> for Router {
+    type Result = ();
+
+    fn handle(&mut self, detach: Detach, _: &mut Self::Context) {
+        if let Some(shared) = self.partitions.get_mut(&detach.partition) {
+            shared.release(detach.target, detach.turn);
+        }
+    }
+}
+
+impl Handler<BatchRead> for Router {
+    type Result = ();
+
+    fn handle(&mut self, BatchRead(batch): BatchRead, _: &mut Self::Context) {
+        let Some(shared) = self.partitions.get_mut(&batch.partition) else { return };
+        let Some(next) = shared.next else { return };
+        if batch.range.end <= next {
+            return; // of a read before the last seek
+        }
+        if batch.range.start > next {
+            tracing::error!(partition = %batch.partition, next, range = %batch.range, "a hole in the read: reading again");
+            return shared.seek(next);
+        }
+        shared.next = Some(batch.range.end);
+        self.progress.set_live(&batch.partition, batch.range.end);
+        self.progress.read.add(batch.payload.record_count() as u64, batch.in_flight_bytes());
+        let batch = Arc::new(batch);
+        for (target, _) in &shared.followers {
+            if let Some(Some(producer)) = self.targets.get(*target) {
+                producer.do_send(Produce { batch: batch.clone(), origin: Origin::Live });
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Questions to a cluster, and the few things that are changed there: topics, partitions, offsets by time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use futures_executor::block_on;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use super::client::{Context, control_config};
+use super::fault_map::class_of;
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::topic_partition::TopicPartition;
+use crate::plan::ClusterSpec;
+
+/// The longest that one question waits for its answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// In between, the client's own errors are looked at: a wrong password need not wait for the time-out.
+const SLICE: Duration = Duration::from_secs(2);
+
+/// The settings of a topic that change what a reader of the target sees or what the target takes.
+const SETTINGS: [&str; 6] = [
+    "cleanup.policy",
+    "compression.type",
+    "max.message.bytes",
+    "message.timestamp.type",
+    "retention.bytes",
+    "retention.ms",
+];
+
+/// A topic of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// Why it can't be used, where that is so.
+    pub fault: Option<Fault>,
+}
+
+/// Which offset of a partition is asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum OffsetAt {
+    /// The first that is still there.
+    Earliest,
+    /// The end; the last stable offset, as only committed records are read.
+    Latest,
+    /// The first record at or after this time (milliseconds since 1970), else the end.
+    Timestamp(i64),
+}
+
+/// A topic to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: i32,
+    /// Its settings, name → value.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A client for questions to one cluster. Its calls block.
+pub struct Admin {
+    alias: String,
+    consumer: BaseConsumer<Context>,
+    admin: AdminClient<Context>,
+}
+
+impl Admin {
+    /// A client for `cluster`; it connects when it is first asked.
+    pub fn open(cluster: &ClusterSpec) -> Result<Self, Fault> {
+        let config = control_config(cluster);
+        let context = || Context::new(cluster, None);
+        let doing = "the client can't be made";
+        let consumer = BaseConsumer::from_config_and_context(&config, context())
+            .map_err(|error| context().fault(doing, &error))?;
+        let admin =
+            AdminClient::from_config_and_context(&config, context()).map_err(|error| context().fault(doing, &error))?;
+        Ok(Self { alias: cluster.alias.clone(), consumer, admin })
+    }
+
+    /// All topics of the cluster by name.
+    pub fn topics(&self) -> Result<BTreeMap<String, TopicInfo>, Fault> {
+        let metadata = self.metadata()?;
+        let topics = metadata.topics().iter().map(|topic| {
+            let fault = topic.error().map(|code| self.topic_fault(topic.name(), code.into()));
+            let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+            (topic.name().to_owned(), TopicInfo { partitions, fault })
+        });
+        Ok(topics.collect())
+    }
+
+    fn metadata(&self) -> Result<Metadata, Fault> {
+        let doing = "its topics can't be listed";
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let error = match self.consumer.fetch_metadata(None, SLICE) {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => error,
+            };
+            let fault = self.fault(doing, &error);
+            if fault.class == FaultClass::Config || Instant::now() >= deadline {
+                return Err(fault);
+            }
+        }
+    }
+
+    /// The offset of each partition at the given place.
+    pub fn offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<HashMap<TopicPartition, i64>, Fault> {
+        let doing = "offsets can't be listed";
+        // the protocol asks for "earliest" and "latest" as times of -2 and -1
+        let time = match at {
+            OffsetAt::Earliest => Offset::Beginning,
+            OffsetAt::Latest => Offset::End,
+            OffsetAt::Timestamp(time) => Offset::Offset(time),
+        };
+        let mut found = HashMap::new();
+        if partitions.is_empty() {
+            return Ok(found);
+        }
+        let mut query = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            query
+                .add_partition_offset(&partition.topic, partition.partition, time)
+                .map_err(|error| self.fault(doing, &error))?;
+        }
+        let answer = self.consumer.offsets_for_times(query, TIMEOUT).map_err(|error| self.fault(doing, &error))?;
+        let mut later = Vec::new();
+        for element in answer.elements() {
+            element.error().map_err(|error| self.fault(doing, &error))?;
+            let partition = TopicPartition::new(element.topic(), element.partition());
+            match element.offset() {
+                Offset::Offset(offset) => drop(found.insert(partition, offset)),
+                _ => later.push(partition),
+            }
+        }
+        // no record at or after that time: the end
+        if matches!(at, OffsetAt::Timestamp(_)) {
+            found.extend(self.offsets(&later, OffsetAt::Latest)?);
+        } else if let Some(partition) = later.first() {
+            return Err(Fault::new(
+                FaultClass::System,
+                format!("cluster {}: {doing}: no answer for {partition}", self.alias),
+            ));
+        }
+        Ok(found)
+    }
+
+    /// The settings of a topic that matter on a target, where they are not Kafka's defaults.
+    ///
+    /// A target never stamps records itself (`LogAppendTime`): a copied record keeps its timestamp.
+    pub fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Fault> {
+        let doing = format!("settings of topic {topic} can't be read");
+        let results = block_on(self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()))
+            .map_err(|error| self.fault(&doing, &error))?;
+        let mut settings = BTreeMap::new();
+        for result in results {
+            let resource = result.map_err(|code| self.topic_fault(topic, code))?;
+            for entry in resource.entries {
+                let default = entry.source == ConfigSource::Default;
+                if SETTINGS.contains(&entry.name.as_str())
+                    && !default
+                    && let Some(value) = entry.value
+                {
+                    settings.insert(entry.name, value);
+                }
+            }
+        }
+        if let Some(stamp) = settings.get_mut("message.timestamp.type") {
+            "CreateTime".clone_into(stamp);
+        }
+        Ok(settings)
+    }
+
+    /// Creates a topic with the cluster's default replication. That it is there already is fine.
+    pub fn create_topic(&self, spec: &NewTopicSpec) -> Result<(), Fault> {
+        let mut topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(-1));
+        for (name, value) in &spec.settings {
+            topic = topic.set(name, value);
+        }
+        let results = block_on(self.admin.create_topics([&topic], &options()));
+        self.outcome(&format!("topic {} can't be created", spec.name), &spec.name, results)
+    }
+
+    /// Grows a topic to `partitions`.
+    pub fn grow_topic(&self, name: &str, partitions: i32) -> Result<(), Fault> {
+        let count = usize::try_from(partitions).unwrap_or(0);
+        let grown = NewPartitions::new(name, count);
+        let results = block_on(self.admin.create_partitions([&grown], &options()));
+        self.outcome(&format!("topic {name} can't be grown to {partitions} partitions"), name, results)
+    }
+
+    fn outcome(
+        &self,
+        doing: &str,
+        topic: &str,
+        results: Result<Vec<rdkafka::admin::TopicResult>, KafkaError>,
+    ) -> Result<(), Fault> {
+        for result in results.map_err(|error| self.fault(doing, &error))? {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(self.topic_fault(topic, code)),
+            }
+        }
+        Ok(())
+    }
+
+    fn topic_fault(&self, topic: &str, code: RDKafkaErrorCode) -> Fault {
+        Fault::new(class_of(code), format!("cluster {}: topic {topic}: {code}", self.alias))
+    }
+
+    fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
+        self.serve();
+        self.consumer.context().fault(doing, error)
+    }
+
+    /// Log lines and errors pile up in the client until somebody takes them.
+    pub fn serve(&self) {
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+    }
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Admin({})", self.alias)
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
+}

@@ -1,0 +1,175 @@
+//! From a cluster of the plan to a configured librdkafka client, and its errors to faults.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use secrecy::ExposeSecret;
+
+use super::fault_map::class_of_error;
+use crate::domain::fault::{Fault, FaultClass};
+use crate::plan::{ClusterSpec, SaslMechanism};
+
+/// The version of the librdkafka that is linked in.
+pub fn library_version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}
+
+/// Where a client's asynchronous errors go.
+pub type FaultSink = Arc<dyn Fn(Fault) + Send + Sync>;
+
+/// The context of every client: it names the cluster in logs, and keeps the last error for those who run into a
+/// time-out and have to say why.
+pub struct Context {
+    cluster: String,
+    sink: Option<FaultSink>,
+    last: Mutex<Option<Fault>>,
+}
+
+impl Context {
+    /// A context for a client of `cluster`; each error is passed to `sink` as well.
+    pub fn new(cluster: &ClusterSpec, sink: Option<FaultSink>) -> Self {
+        Self { cluster: cluster.alias.clone(), sink, last: Mutex::new(None) }
+    }
+
+    /// Turns an error of a call into a fault that names the cluster. A time-out is explained by the last error that
+    /// the client reported by itself, because that is its cause.
+    pub fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let class = class_of_error(error);
+        match last {
+            Some(cause) if class == FaultClass::System => Fault::new(cause.class, format!("{doing}: {}", cause.reason)),
+            _ => Fault::new(class, format!("cluster {}: {doing}: {error}", self.cluster)),
+        }
+    }
+}
+
+impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // librdkafka repeats what also arrives as an error, so nothing here is for the operator
+        tracing::debug!(target: "librdkafka", cluster = %self.cluster, ?level, facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let class = class_of_error(&error);
+        let fault = Fault::new(class, format!("cluster {}: {reason}", self.cluster));
+        tracing::debug!(cluster = %self.cluster, class = class.name(), "{reason}");
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // "all brokers are down" follows every cause and explains none
+        if last.is_none() || !reason.contains("brokers are down") {
+            *last = Some(fault.clone());
+        }
+        drop(last);
+        if let Some(sink) = &self.sink {
+            sink(fault);
+        }
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        Err("oauthbearer is not supported".into())
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// The properties that every client of a cluster shares. What the engine owns is set by the callers, after the user's.
+pub fn base_config(cluster: &ClusterSpec) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "anabranch");
+    config.set("reconnect.backoff.max.ms", "5000");
+    config.set("topic.metadata.refresh.interval.ms", "5000"); // new partitions have to be known within 10 s
+    for (key, value) in &cluster.client {
+        config.set(key, value);
+    }
+    config.set("bootstrap.servers", cluster.bootstrap.join(","));
+    let security = &cluster.security;
+    let protocol = match (&security.sasl, &security.tls) {
+        (None, None) => "plaintext",
+        (None, Some(_)) => "ssl",
+        (Some(_), None) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    if let Some(sasl) = &security.sasl {
+        let mechanism = match sasl.mechanism {
+            SaslMechanism::Plain => "PLAIN",
+            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+            SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+        };
+        config.set("sasl.mechanism", mechanism);
+        config.set("sasl.username", &sasl.username);
+        config.set("sasl.password", sasl.password.expose_secret());
+    }
+    if let Some(tls) = &security.tls {
+        if let Some(ca) = &tls.ca {
+            config.set("ssl.ca.location", ca.to_string_lossy());
+        }
+        if let Some(identity) = &tls.identity {
+            config.set("ssl.certificate.location", identity.cert.to_string_lossy());
+            config.set("ssl.key.location", identity.key.to_string_lossy());
+        }
+    }
+    config
+}
+
+/// For reading: committed records only, no resets behind our back, no offsets kept by the client.
+///
+/// `prefetch_kib` bounds what the client holds ready per partition.
+pub fn reader_config(cluster: &ClusterSpec, prefetch_kib: u64) -> ClientConfig {
+    let mut config = base_config(cluster);
+    set_default(&mut config, cluster, "fetch.message.max.bytes", &(prefetch_kib.clamp(64, 1024) * 1024).to_string());
+    set_default(&mut config, cluster, "fetch.queue.backoff.ms", "5"); // the default of a second stalls a full queue
+    set_default(&mut config, cluster, "queued.max.messages.kbytes", &prefetch_kib.to_string());
+    config
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "error") // a gap is never an automatic reset
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true") // says how far aborted records and markers reach
+        .set("check.crcs", "true");
+    config
+}
+
+/// For metadata, offsets and commits.
+pub fn control_config(cluster: &ClusterSpec) -> ClientConfig {
+    let mut config = base_config(cluster);
+    config
+        .set("isolation.level", "read_committed")
+        .set("allow.auto.create.topics", "false")
+        .set("enable.auto.commit", "false");
+    config
+}
+
+/// For writing: idempotent, acknowledged by all replicas, never timed out: a delivery that "timed out" may be written.
+pub fn writer_config(cluster: &ClusterSpec) -> ClientConfig {
+    let mut config = base_config(cluster);
+    set_default(&mut config, cluster, "compression.codec", "lz4");
+    set_default(&mut config, cluster, "linger.ms", "5");
+    set_default(&mut config, cluster, "batch.num.messages", "100000");
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("message.timeout.ms", "0")
+        .set("message.max.bytes", "1000000000") // the broker's limit counts, not the client's
+        .set("queue.buffering.max.messages", "0") // what is handed over is bounded by permits
+        .set("queue.buffering.max.kbytes", "2147483647");
+    config
+}
+
+/// Sets what the user did not, under either of the names that librdkafka knows it by.
+fn set_default(config: &mut ClientConfig, cluster: &ClusterSpec, key: &str, value: &str) {
+    const SYNONYMS: [(&str, &str); 3] = [
+        ("compression.codec", "compression.type"),
+        ("linger.ms", "queue.buffering.max.ms"),
+        ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ];
+    let synonym = SYNONYMS.iter().find(|(name, _)| *name == key).map_or(key, |(_, synonym)| synonym);
+    if !cluster.client.contains_key(key) && !cluster.client.contains_key(synonym) {
+        config.set(key, value);
+    }
+}

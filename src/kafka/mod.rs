@@ -1,0 +1,128 @@
+//! The only place that knows rdkafka. What is public here carries none of its types.
+//!
+//! Blocking calls of librdkafka run on threads of their own ([`reader`], [`writer`]) or are meant for a blocking
+//! pool ([`admin`], [`group`]); they are never called on an actor's thread.
+
+use std::sync::Arc;
+
+use crate::domain::batch::{Permit, RecordBatch, SharedBatch};
+use crate::domain::fault::Fault;
+use crate::domain::routing::Partitioning;
+use crate::domain::topic_partition::TopicPartition;
+
+pub mod admin;
+mod client;
+mod fault_map;
+mod ffi;
+pub mod group;
+pub mod reader;
+mod wake;
+pub mod writer;
+
+pub use client::library_version;
+
+/// Names one life of a read: a partition that is read again from elsewhere gets a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId(pub u64);
+
+/// What a reader reports about a stream. It may come on any thread, so a sink only passes it on.
+#[derive(Debug)]
+pub enum ReadEvent {
+    /// There is something to read; said once, until it is read.
+    Readable,
+    /// What was read. `more`: there is more to read now, and it will not be announced.
+    Batch {
+        /// The records, and the offsets that they cover.
+        batch: RecordBatch,
+        /// Whether more can be read at once.
+        more: bool,
+    },
+    /// Nothing was there after all: the permit is given back, wait for `Readable`.
+    Idle,
+    /// The next record does not fit into the permit: ask again with at least this many bytes.
+    NeedsBytes(u64),
+    /// The stream ended with a fault and is stopped.
+    Failed(Fault),
+}
+
+/// Where a stream's events go.
+pub type ReadSink = Arc<dyn Fn(StreamId, ReadEvent) + Send + Sync>;
+
+/// Reads partitions of a cluster, each at its own pace: nothing is taken in without a permit for it.
+pub trait Reader: Send + Sync {
+    /// Starts to read `partition` at offset `from`.
+    fn start(&self, stream: StreamId, partition: TopicPartition, from: i64, sink: ReadSink);
+    /// Asks for one batch, at most as large as the permit.
+    fn read(&self, stream: StreamId, permit: Box<dyn Permit>);
+    /// Ends a stream. Events that are under way may still arrive.
+    fn stop(&self, stream: StreamId);
+}
+
+/// A target topic, as the writer needs it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TargetTopic {
+    /// Its name on the target.
+    pub name: Arc<str>,
+    /// How many partitions it has there; at least 1.
+    pub partitions: i32,
+    /// How a record's partition is found.
+    pub partitioning: Partitioning,
+}
+
+/// A batch, or a part of it, to be written to one target topic.
+#[derive(Debug)]
+pub struct Write {
+    /// Named again in the result.
+    pub ticket: u64,
+    /// The records.
+    pub batch: SharedBatch,
+    /// Which of them.
+    pub part: Part,
+    /// Where they go.
+    pub topic: Arc<TargetTopic>,
+}
+
+/// Which records of a batch are to be written.
+#[derive(Debug)]
+pub enum Part {
+    /// All at or after this source offset.
+    From(i64),
+    /// Those at these positions in the batch, in rising order.
+    Only(Vec<u32>),
+}
+
+/// What a writer reports. It may come on any thread.
+#[derive(Debug)]
+pub enum WriteEvent {
+    /// The target has acknowledged, or refused, every record of the ticket.
+    Written {
+        /// The ticket of the [`Write`].
+        ticket: u64,
+        /// The records that were refused: their position in the batch; in rising order.
+        refused: Vec<Refusal>,
+    },
+    /// The client reports trouble, and goes on trying by itself.
+    Trouble(Fault),
+    /// The client can't go on: a new writer is needed. Records under way are neither written nor refused.
+    Fatal(Fault),
+}
+
+/// A record that the target did not take.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Its position in the batch.
+    pub position: u32,
+    /// Why.
+    pub fault: Fault,
+}
+
+/// Where a writer's events go.
+pub type WriteSink = Arc<dyn Fn(WriteEvent) + Send + Sync>;
+
+/// Writes batches to a cluster, in the order in which they are given per partition.
+pub trait Writer: Send + Sync {
+    /// Takes a write; its result comes as [`WriteEvent::Written`].
+    fn write(&self, write: Write);
+    /// Gives up everything under way and closes. Returns when nothing can be written any more; blocks.
+    fn close(&self);
+}
