@@ -15,6 +15,7 @@ mod client;
 mod fault_map;
 mod ffi;
 pub mod group;
+pub mod mock;
 pub mod reader;
 mod wake;
 pub mod writer;

@@ -1,0 +1,79 @@
+//! What `run`, `copy` and `demo` share: the engine in its actix system, signals, and the last word.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::System;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Failure;
+use crate::engine::progress::Progress;
+use crate::engine::{Ended, Engine, Options};
+use crate::plan::Plan;
+
+/// The progress of each route by name.
+pub type Routes = BTreeMap<String, Arc<Progress>>;
+
+/// Looks at the running engine now and then; `true` ends it.
+pub type Watcher<'a> = &'a mut dyn FnMut(&Routes) -> bool;
+
+/// Runs the engine until it ends by itself, the watcher ends it, or SIGTERM or SIGINT does.
+///
+/// A second signal ends the process at once: somebody is in a hurry, and what was in flight is copied again.
+pub fn host(plan: &Plan, options: Options, every: Duration, watcher: Watcher<'_>) -> Result<Ended, Failure> {
+    let system = System::new();
+    let ended = system.block_on(drive(plan, options, every, watcher));
+    // a thread may still wait for a broker that does not answer: nobody has to wait for it
+    std::mem::forget(system);
+    let ended = ended.map_err(|error| Failure::at_run_time(format!("signals can't be handled: {error}")))?;
+    tracing::info!(
+        in_flight_peak_bytes = ended.in_flight_peak,
+        in_flight_budget_bytes = ended.in_flight_budget,
+        peak_memory_bytes = peak_memory(),
+        "engine stopped"
+    );
+    Ok(ended)
+}
+
+async fn drive(plan: &Plan, options: Options, every: Duration, watcher: Watcher<'_>) -> std::io::Result<Ended> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut engine = Engine::start(plan, options);
+    let routes = engine.routes.clone();
+    let mut draining = false;
+    loop {
+        let signalled = tokio::select! {
+            ended = engine.ended() => return Ok(ended),
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+            _ = ticks.tick() => {
+                if watcher(&routes) && !draining {
+                    draining = true;
+                    engine.drain();
+                }
+                continue;
+            }
+        };
+        if signalled && draining {
+            tracing::warn!("a second signal: ending at once");
+            return Ok(Ended { undone: vec!["it was ended at once, by a second signal".to_owned()], ..Ended::default() });
+        }
+        tracing::info!("draining: finishing what is in flight");
+        draining = true;
+        engine.drain();
+    }
+}
+
+/// The most memory that this process ever occupied, in bytes; 0 where the system does not tell.
+pub fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
