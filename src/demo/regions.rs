@@ -73,6 +73,7 @@ impl Regions {
             .map(|(alias, region)| TargetPlan { cluster: cluster(alias, region), topic: topic.clone() })
             .collect();
         let clusters = targets.iter().map(|target| target.cluster.clone()).chain([source.clone()]);
+        let clusters = clusters.map(|cluster| (cluster.alias.clone(), cluster)).collect();
         let route = RoutePlan {
             name: "demo".to_owned(),
             enabled: true,
@@ -88,7 +89,7 @@ impl Regions {
         };
         Ok(Plan {
             limits: Limits { in_flight: 64 << 20, drain: Duration::from_secs(30) },
-            clusters: clusters.map(|cluster| (cluster.alias.clone(), cluster)).collect(),
+            clusters,
             routes: vec![route],
         })
     }

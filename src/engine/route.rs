@@ -85,6 +85,7 @@ pub struct Route {
     source_fault: Option<Fault>,
     discovered: bool,
     judge: Judge,
+    live: Lane,
     commits: u64,
 }
 
@@ -101,6 +102,7 @@ impl Route {
     pub fn new(params: Params) -> Self {
         let targets = params.plan.targets.iter().map(|_| TargetSlot::default()).collect();
         let judge = Judge::new(params.plan.targets.len(), params.plan.in_flight);
+        let live = Lane::new(&params.flow, [params.process.clone(), params.gate.clone()], Urgency::Live);
         Self {
             source: None,
             router: None,
@@ -115,6 +117,7 @@ impl Route {
             source_fault: None,
             discovered: false,
             judge,
+            live,
             commits: 0,
             params,
         }
@@ -216,18 +219,13 @@ impl Route {
         PartitionConsumer::new(ConsumerParams {
             partition: partition.clone(),
             reader,
-            lane: self.live_lane(),
+            lane: self.live.clone(),
             batch_bytes: self.params.plan.batch.max_bytes,
             out: router.clone().recipient(),
             owner: ctx.address().recipient(),
             watch: Self::watch(ctx, Child::Consumer(partition), self.generation),
         })
         .start()
-    }
-
-    fn live_lane(&self) -> Lane {
-        let gates = [self.params.process.clone(), self.params.gate.clone()];
-        Lane::new(&self.params.flow, gates, Urgency::Live)
     }
 
     fn router(&mut self, ctx: &Context<Self>) -> Addr<Router> {
@@ -254,7 +252,7 @@ impl Route {
             return;
         }
         let loads: Vec<Load> = self.params.progress.targets.iter().map(super::progress::TargetStats::load).collect();
-        for target in self.judge.sample(SAMPLE, self.live_lane().waits(), &loads) {
+        for target in self.judge.sample(SAMPLE, self.live.waits(), &loads) {
             if let Some(producer) = self.targets[target].producer() {
                 producer.do_send(Leave);
             }

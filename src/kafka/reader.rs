@@ -115,6 +115,7 @@ struct Reading {
     /// Where the next batch starts.
     position: i64,
     open: Option<Open>,
+    /// Whether the consumer knows that there is something to read, and will ask for it.
     announced: bool,
     /// Size of the last batch, as a guess at the next.
     last: usize,
@@ -203,6 +204,9 @@ impl Worker {
 
     fn read(&mut self, id: StreamId, permit: Box<dyn Permit>) {
         let Some(reading) = self.streams.get_mut(&id) else { return };
+        if reading.open.is_some() {
+            return; // asked twice: what is open answers both
+        }
         let room = usize::try_from(permit.bytes()).unwrap_or(usize::MAX).min(reading.last);
         reading.announced = false;
         let records = Records::with_capacity(room);
@@ -224,7 +228,7 @@ impl Worker {
                 }
             }
             Filled::TooSmall(bytes) => {
-                reading.open = None;
+                (reading.open, reading.announced) = (None, true);
                 (reading.sink)(id, ReadEvent::NeedsBytes(bytes));
             }
             Filled::Broken(fault) => {
@@ -293,6 +297,7 @@ impl Reading {
     /// Sends the open batch on its way, or gives its permit back where it covers nothing.
     fn cut(&mut self, id: StreamId, more: bool) {
         let Some(open) = self.open.take() else { return };
+        self.announced = more;
         if open.end == self.position {
             return (self.sink)(id, ReadEvent::Idle);
         }
