@@ -5,7 +5,8 @@
 //!   capitals are; a key that the file does not have is made in lower case. Shells do not allow dots and dashes in a
 //!   variable's name: for a route or an alias with those, use `${NAME}` in the file.
 //! - Unknown keys are refused. All mistakes are reported at once, each with its path and what to do about it.
-//! - No message repeats a value under `security`, one of an unknown key, or one that the environment gave.
+//! - No message repeats a value under `security` (but a misspelt `protocol` or `mechanism`), of an unknown key, or one
+//!   that the environment gave.
 
 mod cluster;
 mod keys;
