@@ -183,7 +183,7 @@ impl TopicSelection {
             return Selected::NotIncluded;
         }
         match self.exclude.iter().find(|regex| matches_whole(regex, topic)) {
-            Some(regex) => Selected::Excluded(regex.as_str().to_owned()),
+            Some(regex) => Selected::Excluded(as_written(regex)),
             None => Selected::Yes,
         }
     }
@@ -192,6 +192,12 @@ impl TopicSelection {
 /// The patterns are compiled as `^(?:…)$` by [`whole_name`].
 fn matches_whole(regex: &Regex, topic: &str) -> bool {
     regex.is_match(topic)
+}
+
+/// The pattern as the user wrote it.
+fn as_written(regex: &Regex) -> String {
+    let text = regex.as_str();
+    text.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(text).to_owned()
 }
 
 /// Compiles a pattern so that it has to match the whole name.

@@ -38,7 +38,13 @@ pub fn run(_: &Args) -> Outcome {
         let (written, bootstrap) = (written.clone(), regions.source.bootstrap());
         std::thread::spawn(move || load(&bootstrap, STARTED, &written))
     };
-    let mut show = Show { screen: Screen::open(), began: Instant::now(), weather: Weather::Fine, regions: &regions, written: &written };
+    let mut show = Show {
+        screen: Screen::open(),
+        began: Instant::now(),
+        weather: Weather::Fine,
+        regions: &regions,
+        written: &written,
+    };
     let ended = host(&plan, Options::default(), TICK, &mut |routes| show.go_on(routes))?;
     loader.join().map_err(|_| Failure::at_run_time("the demo's load panicked"))?.map_err(failed)?;
     if let Some(reason) = ended.undone.first() {
@@ -87,7 +93,8 @@ impl Show<'_> {
 
 /// Whether a target's watermarks say that it has all records. Offsets start at 0 and have no holes here.
 fn has(progress: &Progress, target: usize, written: u64) -> bool {
-    let marks = (0..PARTITIONS).filter_map(|partition| progress.watermark(target, &TopicPartition::new(TOPIC, partition)));
+    let marks =
+        (0..PARTITIONS).filter_map(|partition| progress.watermark(target, &TopicPartition::new(TOPIC, partition)));
     u64::try_from(marks.sum::<i64>()).is_ok_and(|sum| sum >= written)
 }
 

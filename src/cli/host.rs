@@ -60,7 +60,10 @@ async fn drive(plan: &Plan, options: Options, every: Duration, watcher: Watcher<
         };
         if signalled && draining {
             tracing::warn!("a second signal: ending at once");
-            return Ok(Ended { undone: vec!["it was ended at once, by a second signal".to_owned()], ..Ended::default() });
+            return Ok(Ended {
+                undone: vec!["it was ended at once, by a second signal".to_owned()],
+                ..Ended::default()
+            });
         }
         tracing::info!("draining: finishing what is in flight");
         draining = true;

@@ -63,7 +63,8 @@ impl Regions {
                 client: std::collections::BTreeMap::new(),
             })
         };
-        let bad = |error: &dyn std::fmt::Display| Fault::new(crate::domain::fault::FaultClass::Config, error.to_string());
+        let bad =
+            |error: &dyn std::fmt::Display| Fault::new(crate::domain::fault::FaultClass::Config, error.to_string());
         let source = cluster(SOURCE, &self.source);
         let topic = TopicTemplate::parse(RENAMED).map_err(|error| bad(&error))?;
         let include = vec![whole_name(TOPIC).map_err(|error| bad(&error))?];

@@ -26,7 +26,10 @@ impl Screen {
         let terminal = std::io::stdout().is_terminal();
         let screen = Self { terminal, lines: 0, last: None, weather: Weather::Fine };
         screen.say(&format!("anabranch demo: one read of {SOURCE}, fanned out to {}\n", TARGETS.join(" and ")));
-        screen.say(&format!("three clusters in this process; topic {TOPIC} is written as {}\n\n", RENAMED.replace("{topic}", TOPIC)));
+        screen.say(&format!(
+            "three clusters in this process; topic {TOPIC} is written as {}\n\n",
+            RENAMED.replace("{topic}", TOPIC)
+        ));
         screen
     }
 
@@ -65,7 +68,11 @@ impl Screen {
             );
         }
         let holds = proofs.iter().all(|(_, proof)| proof.holds());
-        text.push_str(if holds { "all of it arrived, everywhere\n" } else { "NOT all of it arrived as it was written\n" });
+        text.push_str(if holds {
+            "all of it arrived, everywhere\n"
+        } else {
+            "NOT all of it arrived as it was written\n"
+        });
         self.say(&text);
         holds
     }

@@ -301,9 +301,9 @@ mod tests {
         #[test]
         fn what_goes_in_comes_out(records in prop::collection::vec(record(), 0..30)) {
             let mut batch = Records::default();
-            for (at, (timestamp, key, value, headers)) in records.iter().enumerate() {
+            for (offset, (timestamp, key, value, headers)) in (0_i64..).step_by(3).zip(&records) {
                 let headers = headers.iter().map(|(n, v)| (n.as_slice(), v.as_deref()));
-                batch.push(at as i64 * 3, *timestamp, key.as_deref(), value.as_deref(), headers);
+                batch.push(offset, *timestamp, key.as_deref(), value.as_deref(), headers);
             }
             let out: Vec<Owned> = batch
                 .iter()

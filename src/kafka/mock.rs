@@ -113,7 +113,9 @@ impl DemoSource {
 
     /// Waits until everything is written.
     pub fn flush(&self) -> Result<(), Fault> {
-        self.producer.flush(Duration::from_secs(10)).map_err(|error| fault("the demo's records are not written", &error))
+        self.producer
+            .flush(Duration::from_secs(10))
+            .map_err(|error| fault("the demo's records are not written", &error))
     }
 }
 
@@ -126,9 +128,7 @@ pub fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Result<Vec<Dem
     let consumer: BaseConsumer<Silent> = config.create_with_context(Silent).map_err(|error| fault(doing, &error))?;
     let mut assignment = TopicPartitionList::new();
     for partition in 0..partitions {
-        assignment
-            .add_partition_offset(topic, partition, Offset::Beginning)
-            .map_err(|error| fault(doing, &error))?;
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(|error| fault(doing, &error))?;
     }
     consumer.assign(&assignment).map_err(|error| fault(doing, &error))?;
     let (mut records, mut ended) = (Vec::new(), HashMap::new());

@@ -1,0 +1,23 @@
+//! Every key that the config has. A key that is not built is not here, and so is refused.
+
+use std::time::Duration;
+
+pub(super) const ROOT: &[&str] = &["limits", "clusters", "routes"];
+pub(super) const LIMITS: &[&str] = &["in_flight", "drain"];
+pub(super) const CLUSTER: &[&str] = &["bootstrap", "region", "security", "client"];
+pub(super) const SECURITY: &[&str] =
+    &["protocol", "mechanism", "instance", "username", "password", "ca", "cert", "key"];
+pub(super) const ROUTE: &[&str] =
+    &["enabled", "from", "topics", "start", "partitioning", "create_topics", "batch", "in_flight", "to"];
+pub(super) const TOPICS: &[&str] = &["include", "exclude"];
+pub(super) const BATCH: &[&str] = &["max_messages", "max_wait", "max_bytes"];
+pub(super) const TARGET: &[&str] = &["topic"];
+/// The forms of `start` that are a mapping.
+pub(super) const START: &[&str] = &["timestamp", "offsets"];
+
+pub(super) const IN_FLIGHT_LIMIT: u64 = 64 << 20;
+pub(super) const DRAIN: Duration = Duration::from_secs(30);
+pub(super) const IN_FLIGHT: u64 = 32 << 20;
+pub(super) const MAX_MESSAGES: u32 = 10_000;
+pub(super) const MAX_WAIT: Duration = Duration::from_millis(10);
+pub(super) const MAX_BYTES: u64 = 1 << 20;
