@@ -28,7 +28,7 @@ use crate::plan::{RoutePlan, TargetPlan};
 const REPEAT: Duration = Duration::from_secs(30);
 
 /// A target's actors, its clients, and what keeps it from being written.
-pub struct TargetSlot {
+pub(super) struct TargetSlot {
     clients: Option<Clients>,
     life: Option<Life>,
     generation: u64,

@@ -19,11 +19,11 @@ pub fn library_version() -> String {
 }
 
 /// Where a client's asynchronous errors go.
-pub type FaultSink = Arc<dyn Fn(Fault) + Send + Sync>;
+pub(super) type FaultSink = Arc<dyn Fn(Fault) + Send + Sync>;
 
 /// The context of every client: it names the cluster in logs, and keeps the last error for those who run into a
 /// time-out and have to say why.
-pub struct Context {
+pub(super) struct Context {
     cluster: String,
     sink: Option<FaultSink>,
     last: Mutex<Option<Fault>>,
@@ -31,13 +31,13 @@ pub struct Context {
 
 impl Context {
     /// A context for a client of `cluster`; each error is passed to `sink` as well.
-    pub fn new(cluster: &ClusterSpec, sink: Option<FaultSink>) -> Self {
+    pub(super) fn new(cluster: &ClusterSpec, sink: Option<FaultSink>) -> Self {
         Self { cluster: cluster.alias.clone(), sink, last: Mutex::new(None) }
     }
 
     /// Turns an error of a call into a fault that names the cluster. A time-out is explained by the last error that
     /// the client reported by itself, because that is its cause.
-    pub fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
+    pub(super) fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let class = class_of_error(error);
         match last {
@@ -78,7 +78,7 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {}
 
 /// The properties that every client of a cluster shares. What the engine owns is set by the callers, after the user's.
-pub fn base_config(cluster: &ClusterSpec) -> ClientConfig {
+pub(super) fn base_config(cluster: &ClusterSpec) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "anabranch");
     config.set("reconnect.backoff.max.ms", "5000");
@@ -120,7 +120,7 @@ pub fn base_config(cluster: &ClusterSpec) -> ClientConfig {
 /// For reading: committed records only, no resets behind our back, no offsets kept by the client.
 ///
 /// `prefetch_kib` bounds what the client holds ready per partition.
-pub fn reader_config(cluster: &ClusterSpec, prefetch_kib: u64) -> ClientConfig {
+pub(super) fn reader_config(cluster: &ClusterSpec, prefetch_kib: u64) -> ClientConfig {
     let mut config = base_config(cluster);
     set_default(&mut config, cluster, "fetch.message.max.bytes", &(prefetch_kib.clamp(64, 1024) * 1024).to_string());
     set_default(&mut config, cluster, "fetch.queue.backoff.ms", "5"); // the default of a second stalls a full queue
@@ -136,7 +136,7 @@ pub fn reader_config(cluster: &ClusterSpec, prefetch_kib: u64) -> ClientConfig {
 }
 
 /// For metadata, offsets and commits.
-pub fn control_config(cluster: &ClusterSpec) -> ClientConfig {
+pub(super) fn control_config(cluster: &ClusterSpec) -> ClientConfig {
     let mut config = base_config(cluster);
     config
         .set("isolation.level", "read_committed")
@@ -146,7 +146,7 @@ pub fn control_config(cluster: &ClusterSpec) -> ClientConfig {
 }
 
 /// For writing: idempotent, acknowledged by all replicas, never timed out: a delivery that "timed out" may be written.
-pub fn writer_config(cluster: &ClusterSpec) -> ClientConfig {
+pub(super) fn writer_config(cluster: &ClusterSpec) -> ClientConfig {
     let mut config = base_config(cluster);
     set_default(&mut config, cluster, "compression.codec", "lz4");
     set_default(&mut config, cluster, "linger.ms", "5");

@@ -6,7 +6,7 @@ use crate::domain::fault::FaultClass;
 
 /// What an error code asks for. Codes that are not listed are worth trying again; so is an unknown topic or partition,
 /// which may be so young that not every broker knows it yet.
-pub fn class_of(code: RDKafkaErrorCode) -> FaultClass {
+pub(super) fn class_of(code: RDKafkaErrorCode) -> FaultClass {
     use RDKafkaErrorCode as E;
     match code {
         E::MessageSizeTooLarge
@@ -34,12 +34,12 @@ pub fn class_of(code: RDKafkaErrorCode) -> FaultClass {
 }
 
 /// The code inside an error of rust-rdkafka.
-pub fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+pub(super) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     error.rdkafka_error_code()
 }
 
 /// The class of an error of rust-rdkafka.
-pub fn class_of_error(error: &KafkaError) -> FaultClass {
+pub(super) fn class_of_error(error: &KafkaError) -> FaultClass {
     match error {
         KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => FaultClass::Config,
         other => code_of(other).map_or(FaultClass::System, class_of),

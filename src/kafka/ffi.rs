@@ -37,7 +37,7 @@ use crate::domain::routing::Partitioning;
 compile_error!("a delivery's slot and position are packed into one pointer of 64 bits");
 
 /// Called on librdkafka's threads when a queue gets its first entry. It must not call librdkafka.
-pub type Wake = Box<dyn Fn() + Send + Sync>;
+pub(super) type Wake = Box<dyn Fn() + Send + Sync>;
 
 unsafe extern "C" fn wake_up(_: *mut sys::rd_kafka_t, opaque: *mut c_void) {
     // SAFETY: `opaque` is the `Wake` of a `Queue`, which disables the callback before it frees it.
@@ -184,21 +184,21 @@ impl Drop for Topic {
 }
 
 /// A consumer without a group: it starts and stops partitions one by one.
-pub struct Consumer {
+pub(super) struct Consumer {
     events: Queue,
     client: Client<Context>,
 }
 
 impl Consumer {
     /// A consumer; `wake` is called when it has something to say by itself (an error, a log line).
-    pub fn new(config: &ClientConfig, context: Context, wake: Wake) -> KafkaResult<Self> {
+    pub(super) fn new(config: &ClientConfig, context: Context, wake: Wake) -> KafkaResult<Self> {
         let client = new_client(config, RDKafkaType::RD_KAFKA_CONSUMER, context)?;
         let events = main_queue(&client, wake)?;
         Ok(Self { events, client })
     }
 
     /// Passes on what the client has to say. Does not block.
-    pub fn serve(&self) {
+    pub(super) fn serve(&self) {
         serve(&self.client, &self.events, 0, &mut Vec::new());
     }
 }
@@ -206,7 +206,7 @@ impl Consumer {
 /// A partition that is being read, with the messages that were taken from it. Stops it when dropped.
 ///
 /// Messages never leave their stream, and go before its client does: librdkafka asks for both.
-pub struct Stream {
+pub(super) struct Stream {
     taken: VecDeque<Message>,
     queue: Queue,
     topic: Topic,
@@ -216,7 +216,13 @@ pub struct Stream {
 
 impl Stream {
     /// Starts to read at `offset`; `wake` is called when the stream's queue gets its first entry.
-    pub fn start(consumer: &Arc<Consumer>, topic: &str, partition: i32, offset: i64, wake: Wake) -> KafkaResult<Self> {
+    pub(super) fn start(
+        consumer: &Arc<Consumer>,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        wake: Wake,
+    ) -> KafkaResult<Self> {
         let handle = Topic::new(&consumer.client, topic)?;
         let name = CString::new(topic).map_err(|_| KafkaError::ClientCreation("a name with a zero".to_owned()))?;
         // SAFETY: the topic and the client are alive. The queue exists from here on, before the first fetch.
@@ -232,7 +238,7 @@ impl Stream {
     }
 
     /// The next message. Takes up to `most` at a time from librdkafka, without waiting.
-    pub fn peek(&mut self, most: usize) -> Option<&Message> {
+    pub(super) fn peek(&mut self, most: usize) -> Option<&Message> {
         if self.taken.is_empty() {
             let mut messages = vec![ptr::null_mut(); most.max(1)];
             let (array, room) = (messages.as_mut_ptr(), messages.len());
@@ -245,7 +251,7 @@ impl Stream {
     }
 
     /// Lets the message go that [`peek`](Self::peek) showed.
-    pub fn pop(&mut self) {
+    pub(super) fn pop(&mut self) {
         self.taken.pop_front();
     }
 }
@@ -260,7 +266,7 @@ impl Drop for Stream {
 }
 
 /// A message that was read: a record, or what the client says in its place.
-pub struct Message(NonNull<sys::rd_kafka_message_t>);
+pub(super) struct Message(NonNull<sys::rd_kafka_message_t>);
 
 // SAFETY: a message is owned by whoever holds it; librdkafka frees it from any thread.
 unsafe impl Send for Message {}
@@ -272,7 +278,7 @@ impl Message {
     }
 
     /// The error that stands in for a record, with its text.
-    pub fn error(&self) -> Option<(RDKafkaErrorCode, String)> {
+    pub(super) fn error(&self) -> Option<(RDKafkaErrorCode, String)> {
         let raw = self.raw();
         if raw.err == OK {
             return None;
@@ -283,31 +289,31 @@ impl Message {
     }
 
     /// Its offset; of the end of the partition where that was reached.
-    pub fn offset(&self) -> i64 {
+    pub(super) fn offset(&self) -> i64 {
         self.raw().offset
     }
 
     /// Milliseconds since 1970, -1 where there is none.
-    pub fn timestamp(&self) -> i64 {
+    pub(super) fn timestamp(&self) -> i64 {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is alive.
         unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), &mut kind) }
     }
 
     /// The key; null differs from empty.
-    pub fn key(&self) -> Option<&[u8]> {
+    pub(super) fn key(&self) -> Option<&[u8]> {
         // SAFETY: the message owns these bytes.
         unsafe { bytes(self.raw().key, self.raw().key_len) }
     }
 
     /// The value; null differs from empty.
-    pub fn value(&self) -> Option<&[u8]> {
+    pub(super) fn value(&self) -> Option<&[u8]> {
         // SAFETY: the message owns these bytes.
         unsafe { bytes(self.raw().payload, self.raw().len) }
     }
 
     /// The headers in order.
-    pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
+    pub(super) fn headers(&self) -> impl Iterator<Item = Header<'_>> {
         let mut headers = ptr::null_mut();
         // SAFETY: the message is alive; it keeps the headers.
         let found = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &mut headers) } == OK;
@@ -344,7 +350,7 @@ unsafe fn header<'a>(headers: *const sys::rd_kafka_headers_t, at: usize) -> Opti
 }
 
 /// The result of one [`Write`].
-pub struct Written {
+pub(super) struct Written {
     /// The ticket of the write.
     pub ticket: u64,
     /// Positions in the batch of the records that were refused, with the reasons; in rising order.
@@ -360,7 +366,7 @@ struct Slot {
 }
 
 /// A producer that takes records by reference. The order of the fields matters: see the module's text.
-pub struct Producer {
+pub(super) struct Producer {
     topics: HashMap<Arc<str>, Topic>,
     events: Queue,
     client: Client<Context>,
@@ -371,7 +377,7 @@ pub struct Producer {
 
 impl Producer {
     /// A producer; `wake` is called when there are reports, errors or log lines to serve.
-    pub fn new(config: &ClientConfig, context: Context, wake: Wake) -> KafkaResult<Self> {
+    pub(super) fn new(config: &ClientConfig, context: Context, wake: Wake) -> KafkaResult<Self> {
         let client = new_client(config, RDKafkaType::RD_KAFKA_PRODUCER, context)?;
         let events = main_queue(&client, wake)?;
         let (topics, slots, free) = (HashMap::new(), Vec::new(), Vec::new());
@@ -379,17 +385,17 @@ impl Producer {
     }
 
     /// The error that ended this producer, if one did.
-    pub fn fatal(&self) -> Option<(RDKafkaErrorCode, String)> {
+    pub(super) fn fatal(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.client.fatal_error()
     }
 
     /// The context, to make faults of errors.
-    pub fn context(&self) -> &Context {
+    pub(super) fn context(&self) -> &Context {
         self.client.context()
     }
 
     /// Hands a batch over. Its result comes by [`serve`](Self::serve), but for a batch of no records: that is done.
-    pub fn write(&mut self, write: Write) -> KafkaResult<Option<Written>> {
+    pub(super) fn write(&mut self, write: Write) -> KafkaResult<Option<Written>> {
         let topic = self.topic(&write.topic.name)?;
         let Payload::Records(records) = &write.batch.payload;
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -456,7 +462,7 @@ impl Producer {
     }
 
     /// Takes the reports that are there, without waiting; errors and log lines go to the context.
-    pub fn serve(&mut self, done: &mut Vec<Written>) {
+    pub(super) fn serve(&mut self, done: &mut Vec<Written>) {
         let mut reports = std::mem::take(&mut self.reports);
         serve(&self.client, &self.events, 0, &mut reports);
         for (opaque, error) in reports.drain(..) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// An inbox that wakes its one reader. Items come from actors and from librdkafka's threads.
 #[derive(Debug)]
-pub struct Inbox<T> {
+pub(super) struct Inbox<T> {
     items: Mutex<Vec<T>>,
     filled: Condvar,
 }
@@ -18,13 +18,13 @@ impl<T> Default for Inbox<T> {
 
 impl<T> Inbox<T> {
     /// Adds an item and wakes the reader.
-    pub fn push(&self, item: T) {
+    pub(super) fn push(&self, item: T) {
         self.items.lock().unwrap_or_else(PoisonError::into_inner).push(item);
         self.filled.notify_one();
     }
 
     /// Takes everything, in order; waits up to `timeout` for the first item.
-    pub fn take(&self, into: &mut Vec<T>, timeout: Duration) {
+    pub(super) fn take(&self, into: &mut Vec<T>, timeout: Duration) {
         let items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut items, _) = self
             .filled
