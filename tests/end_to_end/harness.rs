@@ -143,13 +143,13 @@ fn every_listener_lets_in_who_belongs_there_and_nobody_else() {
     let secure = Cluster::start_with("secure", &Options { listeners: Listener::SECURE.into(), ..Options::default() });
     for way in ways_in(secure.certificates()) {
         let bootstrap = secure.bootstrap_of(way.listener);
-        assert_eq!(kcat::gets_in(&bootstrap, &way.security), Ok(()), "{}", way.name);
+        assert_eq!(kcat::gets_in(&bootstrap, &way.security, 10), Ok(()), "{}", way.name);
         let mut wrong = way.security;
         for (key, value) in [("password", "wrong"), ("ca", secure.certificates().stranger.to_str().unwrap())] {
             if !wrong[key].is_null() {
                 wrong[key] = json!(value);
             }
         }
-        assert!(kcat::gets_in(&bootstrap, &wrong).is_err(), "{} with a wrong password or authority", way.name);
+        assert!(kcat::gets_in(&bootstrap, &wrong, 1).is_err(), "{} with a wrong password or authority", way.name);
     }
 }

@@ -17,8 +17,8 @@ pub fn print(topic: &Topic, partition: i32) -> Vec<u8> {
     output.stdout
 }
 
-/// Whether kcat gets in at an address, with the engine's `security`; its complaint if not.
-pub fn gets_in(bootstrap: &str, security: &Value) -> Result<(), String> {
+/// Whether kcat gets in at an address within some seconds, with the engine's `security`; its complaint if not.
+pub fn gets_in(bootstrap: &str, security: &Value, seconds: u32) -> Result<(), String> {
     let text = |key: &str| security[key].as_str();
     let mechanism = text("mechanism").map(str::to_uppercase);
     let user =
@@ -35,7 +35,7 @@ pub fn gets_in(bootstrap: &str, security: &Value) -> Result<(), String> {
     let properties = properties.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}")));
     let arguments: Vec<String> = properties.flat_map(|property| ["-X".to_owned(), property]).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let output = kcat(&[&["-L", "-m", "5", "-b", bootstrap], &arguments[..]]);
+    let output = kcat(&[&["-L", "-m", &seconds.to_string(), "-b", bootstrap], &arguments[..]]);
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 

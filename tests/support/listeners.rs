@@ -15,6 +15,9 @@ pub const SCRAM_USER: &str = "relay";
 pub const SCRAM_256_PASSWORD: &str = "scram256-Secret-4712";
 pub const SCRAM_512_PASSWORD: &str = "scram512-Secret-4713";
 
+/// 21 bytes, so that its base64 needs no padding.
+const SCRAM_SALT: &str = "c2FsdHNhbHRzYWx0c2FsdHNhbHRz";
+
 /// A way into a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Listener {
@@ -90,12 +93,16 @@ impl Listener {
     }
 }
 
-/// What the storage is formatted with, so that SCRAM's users exist from the start.
+/// What the storage is formatted with, so that SCRAM's users exist from the start. The salt is given because old clients
+/// (kcat in Debian 12) get in with some random salts and not with others.
 pub fn scram_users() -> Vec<String> {
     [("SCRAM-SHA-256", SCRAM_256_PASSWORD), ("SCRAM-SHA-512", SCRAM_512_PASSWORD)]
         .iter()
         .flat_map(|(mechanism, password)| {
-            ["--add-scram".to_owned(), format!("{mechanism}=[name={SCRAM_USER},password={password}]")]
+            [
+                "--add-scram".to_owned(),
+                format!("{mechanism}=[name={SCRAM_USER},salt=\"{SCRAM_SALT}\",password={password}]"),
+            ]
         })
         .collect()
 }

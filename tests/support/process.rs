@@ -20,7 +20,7 @@ killer=$!
 exec 3<&- 4>&-
 wait $pid
 code=$?
-kill $killer
+[ -n "$CLEAN" ] || kill $killer 2>/dev/null
 exit $code
 "#;
 
