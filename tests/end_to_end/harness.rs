@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use crate::support::agent::ask;
-use crate::support::cluster::{Cluster, Options, regions};
+use crate::support::cluster::regions;
 use crate::support::kcat;
 use crate::support::ledger::Ledger;
-use crate::support::listeners::{Listener, ways_in};
 use crate::support::records::{Bulk, Exact, hex};
 use crate::support::{eventually, seconds};
 
@@ -135,21 +134,4 @@ fn a_broker_survives_what_the_tests_do_to_it() {
     assert!(regions.chengdu.bytes_out("harness.survives") > sent);
     topic.delete();
     eventually(seconds(5), "the topic is gone", || topic.describe().is_null());
-}
-
-#[test]
-fn every_listener_lets_in_who_belongs_there_and_nobody_else() {
-    let _regions = regions();
-    let secure = Cluster::start_with("secure", &Options { listeners: Listener::SECURE.into(), ..Options::default() });
-    for way in ways_in(secure.certificates()) {
-        let bootstrap = secure.bootstrap_of(way.listener);
-        assert_eq!(kcat::gets_in(&bootstrap, &way.security, 10), Ok(()), "{}", way.name);
-        let mut wrong = way.security;
-        for (key, value) in [("password", "wrong"), ("ca", secure.certificates().stranger.to_str().unwrap())] {
-            if !wrong[key].is_null() {
-                wrong[key] = json!(value);
-            }
-        }
-        assert!(kcat::gets_in(&bootstrap, &wrong, 1).is_err(), "{} with a wrong password or authority", way.name);
-    }
 }

@@ -7,4 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod copy;
+mod fan_out;
 mod harness;
+mod outages;
+mod restarts;
+mod security;
+mod topics;

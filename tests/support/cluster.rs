@@ -15,7 +15,7 @@ use super::java::java;
 use super::listeners::{Listener, scram_users};
 use super::process::Tethered;
 use super::topic::Topic;
-use super::{eventually, run_folder, seconds, turn, within};
+use super::{run_folder, seconds, turn, within};
 
 /// For a lone broker that starts quickly, takes little, and forgets nothing however old its records are.
 const PROPERTIES: &str = "
@@ -88,6 +88,10 @@ impl Cluster {
         let cluster = Self { name: name.to_owned(), folder, ports, certificates, process };
         cluster.wait_until_ready()?;
         Ok(cluster)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The address without security.
@@ -244,10 +248,4 @@ pub fn regions() -> Regions {
     let [guangzhou, shanghai, beijing, chengdu] = &*REGIONS;
     chengdu.heal();
     Regions { _turn: turn, guangzhou, shanghai, beijing, chengdu }
-}
-
-/// Waits until a target topic has as many records as the source topic.
-pub fn level(source: &Topic, target: &Topic) {
-    let what = format!("{} is level with {}", target.name, source.name);
-    eventually(seconds(60), &what, || target.end() >= source.end());
 }

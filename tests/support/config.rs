@@ -6,6 +6,11 @@ use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 
+/// The name of the route that `fan_out` makes for a topic.
+pub fn route_name(topic: &str) -> String {
+    topic.replace('.', "_")
+}
+
 /// A config; what it does not say has the engine's default.
 #[derive(Clone, Debug)]
 pub struct Config(Value);
@@ -38,10 +43,11 @@ impl Config {
         self
     }
 
-    /// A switched-on route from one cluster to others, for the topics that the expression selects.
-    pub fn fan_out(self, name: &str, from: &str, topics: &str, to: &[&str]) -> Self {
+    /// A switched-on route for one topic, from one cluster to others.
+    pub fn fan_out(self, from: &str, topic: &str, to: &[&str]) -> Self {
         let targets: serde_json::Map<_, _> = to.iter().map(|target| ((*target).to_owned(), json!({}))).collect();
-        self.route(name, json!({ "from": from, "topics": { "include": [topics] }, "to": targets }))
+        let route = json!({ "from": from, "topics": { "include": [regex::escape(topic)] }, "to": targets });
+        self.route(&route_name(topic), route)
     }
 
     /// Sets a value somewhere: `set("/routes/orders", "in_flight", json!("8MiB"))`.

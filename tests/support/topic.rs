@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::agent::{Running, ask, ask_for_bytes};
+use super::config::route_name;
 use super::ledger::Row;
 use super::records::{Bulk, Exact};
+use super::{eventually, seconds};
 
 /// First offset and end of each partition.
 pub type Offsets = BTreeMap<i32, (i64, i64)>;
@@ -84,11 +86,26 @@ impl Topic {
         self.offsets().values().map(|(_, end)| end).sum()
     }
 
-    /// What a committed group has committed for this topic, by partition.
-    pub fn committed(&self, group: &str) -> BTreeMap<i32, i64> {
+    /// How far a target of this topic's own route is, by partition, as any Kafka tool would show it.
+    pub fn watermarks(&self, target: &str) -> BTreeMap<i32, i64> {
+        self.watermarks_of(&route_name(&self.name), target)
+    }
+
+    /// How far a target of a route is, by partition.
+    pub fn watermarks_of(&self, route: &str, target: &str) -> BTreeMap<i32, i64> {
+        let group = format!("anabranch.{route}.{target}");
         let reply = ask("committed", json!({ "bootstrap": self.bootstrap, "group": group }));
         let offsets = reply[&self.name].as_object().cloned().unwrap_or_default();
         offsets.iter().map(|(partition, offset)| (partition.parse().unwrap(), number(offset))).collect()
+    }
+
+    /// Waits until a target of this topic's own route has acknowledged all that is there now.
+    pub fn wait_for(&self, target: &str) {
+        let ends = self.offsets();
+        eventually(seconds(60), &format!("{target} has acknowledged all of {}", self.name), || {
+            let watermarks = self.watermarks(target);
+            ends.iter().all(|(partition, (first, end))| watermarks.get(partition).unwrap_or(first) >= end)
+        });
     }
 
     /// The records that a consumer of committed records sees, in brief.
