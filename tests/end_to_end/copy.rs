@@ -13,7 +13,7 @@ fn copy_takes_the_target_from_the_environment() {
     let other = regions.guangzhou.topic("copy.from.not").create(1);
     let target = regions.shanghai.topic("copy.to").create(3);
     source.fill(20_000, Bulk { mixed: true, ..Bulk::over(3) });
-    other.fill(10, Bulk::over(1).from_id(100_000));
+    other.fill(10, Bulk::over(1).numbered_from(100_000));
 
     let from = regions.guangzhou.bootstrap();
     let arguments = ["copy", "--from", &from, "--topics", r"copy\.from"];

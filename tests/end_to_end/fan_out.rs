@@ -24,11 +24,11 @@ fn config(regions: &Regions, topic: &str, targets: &[&str]) -> Config {
 fn fill_with_every_kind(topic: &Topic) {
     let mixed = Bulk { mixed: true, ..Bulk::over(8) };
     for (codec, first_id) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().zip((0..).step_by(40_000)) {
-        topic.fill(40_000, Bulk { codec, ..mixed.from_id(first_id) });
+        topic.fill(40_000, Bulk { codec, ..mixed.numbered_from(first_id) });
     }
     for (round, first_id) in (300_000..).step_by(10_000).take(4).enumerate() {
         let transaction = Some(if round % 2 == 0 { "commit" } else { "abort" });
-        topic.fill(2_500, Bulk { transaction, codec: "lz4", ..mixed.from_id(first_id) });
+        topic.fill(2_500, Bulk { transaction, codec: "lz4", ..mixed.numbered_from(first_id) });
     }
     topic.write(&[
         Exact::new(0, 400_000).key(b"large").value(&vec![0xa5; 900 * 1024]),
@@ -68,7 +68,7 @@ fn a_second_run_has_nothing_left_to_copy() {
     let target = regions.shanghai.topic("fan_out.again");
     let config = config(&regions, "fan_out.again", &["shanghai"]);
     for round in 1..=2 {
-        source.fill(1_000, Bulk::over(2).from_id(round * 1_000));
+        source.fill(1_000, Bulk::over(2).numbered_from(round * 1_000));
         for _ in 0..2 {
             Engine::run_until_caught_up(&config).assert_bounded();
             Ledger::compare(&source.committed_rows(), &target.all_rows()).assert_exact();

@@ -75,13 +75,13 @@ fn bulk_records_are_the_same_on_every_cluster_and_aborted_ones_are_not_seen() {
     let [here, there] = [regions.guangzhou, regions.shanghai].map(|cluster| cluster.topic("harness.bulk").create(4));
     let mixed = Bulk { mixed: true, ..Bulk::over(4) };
     for (block, codec) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().enumerate() {
-        let bulk = Bulk { codec, ..mixed.from_id(10_000 * i64::try_from(block).unwrap()) };
+        let bulk = Bulk { codec, ..mixed.numbered_from(10_000 * i64::try_from(block).unwrap()) };
         here.fill(10_000, bulk);
         there.fill(10_000, Bulk { codec: "none", ..bulk });
     }
-    here.fill(1_000, Bulk { transaction: Some("abort"), ..mixed.from_id(60_000) });
-    here.fill(1_000, Bulk { transaction: Some("commit"), ..mixed.from_id(61_000) });
-    there.fill(1_000, mixed.from_id(61_000));
+    here.fill(1_000, Bulk { transaction: Some("abort"), ..mixed.numbered_from(60_000) });
+    here.fill(1_000, Bulk { transaction: Some("commit"), ..mixed.numbered_from(61_000) });
+    there.fill(1_000, mixed.numbered_from(61_000));
 
     let ledger = Ledger::compare(&here.committed_rows(), &there.all_rows());
     ledger.assert_exact();
@@ -121,7 +121,7 @@ fn a_broker_survives_what_the_tests_do_to_it() {
     regions.chengdu.restart();
     regions.chengdu.freeze();
     regions.chengdu.thaw();
-    let load = topic.load(500, Bulk::over(1).from_id(2));
+    let load = topic.load(500, Bulk::over(1).numbered_from(2));
     eventually(seconds(10), "the load arrives", || topic.end() > 100);
     let written = load.stop();
     assert_eq!(topic.end(), written + 2);

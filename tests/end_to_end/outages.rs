@@ -37,7 +37,7 @@ fn a_target_that_is_down_at_the_start_is_served_when_it_comes() {
     regions.chengdu.stop();
     let mut engine = Engine::run(&config(&regions, "outages.start"));
     source.wait_for("shanghai");
-    source.fill(1_000, Bulk::over(4).from_id(100_000));
+    source.fill(1_000, Bulk::over(4).numbered_from(100_000));
     source.wait_for("shanghai");
     engine.assert_running();
     regions.chengdu.restart();

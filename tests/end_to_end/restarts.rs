@@ -65,7 +65,7 @@ fn five_sigkills_lose_nothing_and_repeat_only_what_was_not_committed() {
     let target = regions.shanghai.topic("restarts.kill").create(8);
     source.fill(300_000, Bulk { value_size: 1_000, ..Bulk::over(8) });
     let config = config(&regions, "restarts.kill");
-    let load = source.load(5_000, Bulk { value_size: 1_000, ..Bulk::over(8).from_id(1_000_000) });
+    let load = source.load(5_000, Bulk { value_size: 1_000, ..Bulk::over(8).numbered_from(1_000_000) });
 
     let mut restarts = Vec::new();
     for _ in 0..5 {

@@ -60,7 +60,7 @@ fn start_latest_copies_what_comes_and_all_of_topics_that_come() {
     source.fill(1_000, Bulk::over(2));
     let before = source.offsets();
     let engine = Engine::run(&config(&regions, "topics_latest", r"topics\.latest\..*", json!({ "start": "latest" })));
-    let load = source.load(200, Bulk::over(2).from_id(10_000));
+    let load = source.load(200, Bulk::over(2).numbered_from(10_000));
     eventually(seconds(30), "records arrive", || target.end() > 200);
     load.stop();
 
@@ -102,7 +102,7 @@ fn topics_and_partitions_that_come_later_are_copied_from_their_first_record() {
     eventually(seconds(30), "the first records arrive", || grown.end() >= 100);
 
     growing.grow(4);
-    growing.fill(4_000, Bulk::over(4).from_id(1_000));
+    growing.fill(4_000, Bulk::over(4).numbered_from(1_000));
     let born = regions.guangzhou.topic("topics.later.born").create(3);
     born.fill(3_000, Bulk::over(3));
     let copied = regions.shanghai.topic("topics.later.born");

@@ -21,8 +21,8 @@ pub fn print(topic: &Topic, partition: i32) -> Vec<u8> {
 pub fn gets_in(bootstrap: &str, security: &Value, seconds: u32) -> Result<(), String> {
     let text = |key: &str| security[key].as_str();
     let mechanism = text("mechanism").map(str::to_uppercase);
-    let user =
-        text("username").map(|user| text("instance").map_or(user.to_owned(), |instance| format!("{instance}#{user}")));
+    let user = text("username")
+        .map(|user| text("instance").map_or_else(|| user.to_owned(), |instance| format!("{instance}#{user}")));
     let properties = [
         ("security.protocol", text("protocol")),
         ("sasl.mechanism", mechanism.as_deref()),

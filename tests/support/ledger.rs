@@ -165,7 +165,7 @@ impl Ledger {
         self.duplicated.count
     }
 
-    fn wrong(&self) -> usize {
+    const fn wrong(&self) -> usize {
         self.missing.count + self.reordered.count + self.altered.count + self.extra.count + self.misplaced.count
     }
 }

@@ -35,7 +35,7 @@ impl Exact {
     }
 
     /// The partition is left to Java's default partitioner.
-    pub fn anywhere(mut self) -> Self {
+    pub const fn anywhere(mut self) -> Self {
         self.partition = None;
         self
     }
@@ -94,7 +94,7 @@ impl Bulk {
         }
     }
 
-    pub const fn from_id(self, first_id: i64) -> Self {
+    pub const fn numbered_from(self, first_id: i64) -> Self {
         Self { first_id, ..self }
     }
 
