@@ -48,6 +48,17 @@ final class Topics {
         return Agent.JSON.getNodeFactory().numberNode(nodes);
     }
 
+    /** Whether the cluster lets in a client with the properties of the request. */
+    static JsonNode enter(JsonNode request) throws Exception {
+        Map<String, Object> properties = new HashMap<>();
+        properties.put("bootstrap.servers", request.get("bootstrap").textValue());
+        request.get("properties").properties().forEach(e -> properties.put(e.getKey(), e.getValue().textValue()));
+        try (Admin admin = Admin.create(properties)) {
+            admin.describeCluster(new DescribeClusterOptions().timeoutMs(10000)).nodes().get();
+        }
+        return Agent.JSON.nullNode();
+    }
+
     static JsonNode create(JsonNode request) throws Exception {
         Map<String, String> configs = new HashMap<>();
         request.get("configs").properties().forEach(e -> configs.put(e.getKey(), e.getValue().asText()));
