@@ -41,11 +41,11 @@ final class Topics {
         return request.get("topic").textValue();
     }
 
-    /** How many brokers can be used. */
+    /** The id of the cluster that answers there, once its broker can be used. */
     static JsonNode ping(JsonNode request) throws Exception {
-        DescribeClusterOptions soon = new DescribeClusterOptions().timeoutMs(2000);
-        int nodes = admin(request).describeCluster(soon).nodes().get().size();
-        return Agent.JSON.getNodeFactory().numberNode(nodes);
+        var cluster = admin(request).describeCluster(new DescribeClusterOptions().timeoutMs(2000));
+        boolean usable = !cluster.nodes().get().isEmpty();
+        return usable ? Agent.JSON.getNodeFactory().textNode(cluster.clusterId().get()) : Agent.JSON.nullNode();
     }
 
     /** Whether the cluster lets in a client with the properties of the request. */
