@@ -81,6 +81,20 @@ impl Payload {
         }
     }
 
+    /// Where the payload can be cut next after `from`: the end of its first record there. `None` without records.
+    pub fn first_cut(&self, from: i64) -> Option<i64> {
+        match self {
+            Self::Records(records) => records.get(records.first_from(from)).map(|record| record.offset + 1),
+        }
+    }
+
+    /// How many records there are in a range of source offsets.
+    pub fn records_in(&self, range: OffsetRange) -> usize {
+        match self {
+            Self::Records(records) => records.first_from(range.end) - records.first_from(range.start),
+        }
+    }
+
     /// Memory that the payload occupies, in bytes.
     pub fn footprint(&self) -> u64 {
         match self {

@@ -7,12 +7,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::domain::batch::{OffsetRange, SharedBatch};
 use crate::domain::retry::Backoff;
 use crate::domain::watermark::Watermark;
 use crate::kafka::TargetTopic;
 
 use super::messages::Origin;
+
+/// After this long without a record a broker may have forgotten the producer (`producer.id.expiration.ms` is a day, but
+/// it is theirs to set).
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 /// Where a feed's batches come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +65,10 @@ pub struct Feed {
     pub backoff: Backoff,
     /// Bytes handed to the writer and not acknowledged.
     pub handed: u64,
+    /// Parts of batches handed to the writer and not acknowledged.
+    pub under_way: u32,
+    /// When records were acknowledged last.
+    pub acknowledged: Option<Instant>,
     queue: VecDeque<SharedBatch>,
     ahead: VecDeque<SharedBatch>,
 }
@@ -75,6 +85,8 @@ impl Feed {
             listed: false,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60)),
             handed: 0,
+            under_way: 0,
+            acknowledged: None,
             queue: VecDeque::new(),
             ahead: VecDeque::new(),
         }
@@ -93,6 +105,16 @@ impl Feed {
     /// Whether a batch waits to be handed over.
     pub fn has_queued(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Whether brokers know this producer: whether a record of it was acknowledged lately.
+    fn is_known(&self, now: Instant) -> bool {
+        self.acknowledged.is_some_and(|at| now.duration_since(at) < FORGOTTEN)
+    }
+
+    /// Whether [`take`](Self::take) has something to give.
+    pub fn can_take(&self, now: Instant) -> bool {
+        self.has_queued() && self.held == 0 && (self.under_way == 0 || self.is_known(now))
     }
 
     /// Offers a batch.
@@ -137,15 +159,38 @@ impl Feed {
         true
     }
 
-    /// The next batch to be handed over: its records from this offset on.
-    pub fn take(&mut self) -> Option<(SharedBatch, OffsetRange)> {
-        if self.held > 0 {
+    /// The next part to be handed over: a batch, the source offsets of it, and the bytes that it counts for.
+    ///
+    /// A broker takes any sequence number from a producer that it does not know. If it refuses the first request (a
+    /// young leader does) and takes the second, which was on its way already, the order is lost. So until a first
+    /// record is acknowledged, it goes alone; and again after an hour's rest, as brokers forget.
+    pub fn take(&mut self, now: Instant) -> Option<(SharedBatch, OffsetRange, u64)> {
+        if !self.can_take(now) {
             return None;
         }
-        let batch = self.queue.pop_front()?;
-        let range = OffsetRange { start: self.watermark.next(), end: batch.range.end };
+        let known = self.is_known(now);
+        let batch = self.queue.front()?.clone();
+        let start = self.watermark.next();
+        let cut = if known { None } else { batch.payload.first_cut(start).filter(|cut| *cut < batch.range.end) };
+        let range = OffsetRange { start, end: cut.unwrap_or(batch.range.end) };
+        let bytes = if cut.is_some() { 0 } else { batch.in_flight_bytes() };
+        if cut.is_none() {
+            self.queue.pop_front();
+        }
         self.watermark.open(range);
-        Some((batch, range))
+        self.handed += bytes;
+        self.under_way += 1;
+        Some((batch, range, bytes))
+    }
+
+    /// Notes that a part is acknowledged; says whether the watermark rose.
+    pub fn acknowledge(&mut self, end: i64, bytes: u64, records: usize, now: Instant) -> bool {
+        self.handed -= bytes;
+        self.under_way -= 1;
+        if records > 0 {
+            self.acknowledged = Some(now);
+        }
+        self.watermark.acknowledge(end)
     }
 
     /// Lets go of everything that is not under way.
@@ -180,11 +225,12 @@ mod tests {
 
     fn feed(mode: Mode) -> Feed {
         let topic = TargetTopic { name: "t".into(), partitions: 1, partitioning: Partitioning::Keep };
-        Feed { mode, ..Feed::new(Arc::new(topic), 100) }
+        Feed { mode, acknowledged: Some(Instant::now()), ..Feed::new(Arc::new(topic), 100) }
     }
 
     fn taken(feed: &mut Feed) -> Vec<(i64, i64)> {
-        std::iter::from_fn(|| feed.take()).map(|(_, range)| (range.start, range.end)).collect()
+        let now = Instant::now();
+        std::iter::from_fn(|| feed.take(now)).map(|(_, range, _)| (range.start, range.end)).collect()
     }
 
     #[test]
@@ -211,6 +257,23 @@ mod tests {
         assert!(feed.try_join());
         assert_eq!(feed.offer(batch(150, 155), Origin::Live), Offered::Taken);
         assert_eq!(taken(&mut feed), [(100, 110), (110, 135), (135, 145), (145, 150), (150, 155)]);
+    }
+
+    #[test]
+    fn the_first_record_of_a_new_producer_goes_alone() {
+        let mut records = Records::default();
+        for offset in 100..110 {
+            records.push(offset, 0, None, None, std::iter::empty());
+        }
+        let range = OffsetRange { start: 95, end: 110 };
+        let batch = RecordBatch::new(TopicPartition::new("t", 0), range, Payload::Records(records), Box::new(Free));
+        let mut feed = feed(Mode::Attached);
+        feed.acknowledged = None;
+        feed.offer(Arc::new(batch), Origin::Live);
+        feed.offer(self::batch(110, 120), Origin::Live);
+        assert_eq!(taken(&mut feed), [(100, 101)]);
+        assert!(feed.acknowledge(101, 0, 1, Instant::now()));
+        assert_eq!(taken(&mut feed), [(101, 110), (110, 120)]);
     }
 
     #[test]

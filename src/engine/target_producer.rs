@@ -20,7 +20,7 @@ use super::messages::{
 };
 use super::progress::{Progress, TargetIndex, TargetStats};
 use super::router::Router;
-use crate::domain::batch::SharedBatch;
+use crate::domain::batch::{OffsetRange, SharedBatch};
 use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::{Part, Refusal, Write, WriteEvent, Writer};
@@ -82,7 +82,9 @@ pub struct TargetProducer {
 struct Handed {
     partition: TopicPartition,
     batch: SharedBatch,
-    end: i64,
+    range: OffsetRange,
+    /// What it counts for in the window and in the backlog.
+    bytes: u64,
     records: usize,
     /// When its refused records are to be tried again; `None` while it is with the writer.
     waits_since: Option<Instant>,
@@ -131,9 +133,8 @@ impl TargetProducer {
 
     fn list(&mut self, partition: &TopicPartition) {
         if let Some(feed) = self.feeds.get_mut(partition)
-            && feed.has_queued()
             && !feed.listed
-            && feed.held == 0
+            && feed.can_take(Instant::now())
         {
             feed.listed = true;
             self.line.push_back(partition.clone());
@@ -142,16 +143,14 @@ impl TargetProducer {
 
     fn hand_over(&mut self, partition: &TopicPartition) {
         let Some(feed) = self.feeds.get_mut(partition) else { return };
-        let Some((batch, range)) = feed.take() else { return };
-        let bytes = batch.in_flight_bytes();
-        feed.handed += bytes;
+        let Some((batch, range, bytes)) = feed.take(Instant::now()) else { return };
         self.handed_bytes += bytes;
-        let records = batch.payload.record_count();
+        let records = batch.payload.records_in(range);
         self.handed_records += records;
         let (partition, topic) = (partition.clone(), feed.topic.clone());
-        let ticket = self.issue(Handed { partition, batch: batch.clone(), end: range.end, records, waits_since: None });
+        let ticket = self.issue(Handed { partition, batch: batch.clone(), range, bytes, records, waits_since: None });
         if let Some(writer) = &self.writer {
-            writer.write(Write { ticket, batch, part: Part::From(range.start), topic });
+            writer.write(Write { ticket, batch, part: Part::In(range), topic });
         }
     }
 
@@ -163,19 +162,17 @@ impl TargetProducer {
 
     /// Everything of a ticket is acknowledged.
     fn acknowledged(&mut self, handed: Handed, was_held: bool) {
-        let bytes = handed.batch.in_flight_bytes();
+        let bytes = handed.bytes;
         self.handed_bytes -= bytes;
         self.handed_records -= handed.records;
         let stats = self.stats();
         stats.backlog.fetch_sub(bytes, Relaxed);
         stats.acknowledged.fetch_add(1, Relaxed);
-        stats.written.add(handed.records as u64, handed.batch.payload.data_bytes());
+        let data = if bytes > 0 { handed.batch.payload.data_bytes() } else { 0 };
+        stats.written.add(handed.records as u64, data);
         let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
-        feed.handed -= bytes;
-        if was_held {
-            feed.held -= 1;
-        }
-        if feed.watermark.acknowledge(handed.end) {
+        feed.held -= u32::from(was_held);
+        if feed.acknowledge(handed.range.end, bytes, handed.records, Instant::now()) {
             self.params.progress.raise(self.params.target, &handed.partition, feed.watermark.offset());
         }
         if feed.mode == Mode::Leaving {
@@ -195,7 +192,7 @@ impl TargetProducer {
         let delay = feed.backoff.next_delay(ran);
         let fault = Fault::new(
             first.fault.class,
-            format!("{} of {}: {} ({} records)", handed.partition, handed.batch.range, first.fault, refusals.len()),
+            format!("{} of {}: {} ({} records)", handed.partition, handed.range, first.fault, refusals.len()),
         );
         tracing::warn!(target = %self.params.name, class = fault.class.name(), attempt = feed.backoff.attempt(),
             retry_in = ?delay, "refused: {fault}");
@@ -219,7 +216,7 @@ impl TargetProducer {
     /// Forgets a ticket whose records were refused: they are below no watermark, and the next start reads them again.
     fn give_up(&mut self, ticket: u64) {
         if let Some(handed) = self.handed.remove(&ticket) {
-            self.stats().backlog.fetch_sub(handed.batch.in_flight_bytes(), Relaxed);
+            self.stats().backlog.fetch_sub(handed.bytes, Relaxed);
         }
         self.finish_drain();
     }
@@ -245,7 +242,7 @@ impl TargetProducer {
     /// Asks to follow the shared read, once nothing is under way.
     fn ask(&mut self, partition: &TopicPartition) {
         let Some(feed) = self.feeds.get_mut(partition) else { return };
-        if feed.handed > 0 || self.draining {
+        if feed.under_way > 0 || self.draining {
             return;
         }
         feed.mode = Mode::Asking;
@@ -430,7 +427,7 @@ impl Handler<Leave> for TargetProducer {
 
     fn handle(&mut self, _: Leave, _: &mut Self::Context) {
         let follows = |feed: &Feed| matches!(feed.mode, Mode::Attached | Mode::Joining(_));
-        let holds = |feed: &Feed| feed.queued_bytes() + feed.handed > 0;
+        let holds = |feed: &Feed| feed.under_way > 0 || feed.has_queued();
         let leaving: Vec<TopicPartition> = self
             .feeds
             .iter()

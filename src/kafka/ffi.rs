@@ -373,6 +373,7 @@ pub(super) struct Producer {
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     reports: Vec<Report>,
+    restamped: u64,
 }
 
 impl Producer {
@@ -381,7 +382,7 @@ impl Producer {
         let client = new_client(config, RDKafkaType::RD_KAFKA_PRODUCER, context)?;
         let events = main_queue(&client, wake)?;
         let (topics, slots, free) = (HashMap::new(), Vec::new(), Vec::new());
-        Ok(Self { topics, events, client, slots, free, reports: Vec::new() })
+        Ok(Self { topics, events, client, slots, free, reports: Vec::new(), restamped: 0 })
     }
 
     /// The error that ended this producer, if one did.
@@ -409,8 +410,8 @@ impl Producer {
         let target = |record: &Record<'_>| write.topic.partitioning.place(source, record.key, write.topic.partitions);
         debug_assert!(write.topic.partitioning != Partitioning::Keep || source < write.topic.partitions);
         match &write.part {
-            Part::From(offset) => {
-                for position in records.first_from(*offset)..records.len() {
+            Part::In(range) => {
+                for position in records.first_from(range.start)..records.first_from(range.end) {
                     self.hand_over(topic, slot, position, records.get(position), &target);
                 }
             }
@@ -447,6 +448,7 @@ impl Producer {
         let position = position as u32;
         let opaque = (slot << 32) | position as usize;
         // SAFETY: the record's bytes belong to the slot's batch, which is kept until the report with this opaque.
+        self.restamped += u64::from(record.timestamp == 0);
         match unsafe { produce(self.client.native_ptr(), topic, target(&record), &record, opaque) } {
             OK => state.open += 1,
             error => state.refused.push((position, error.into())),
@@ -459,6 +461,11 @@ impl Producer {
         let mut refused = state.refused;
         refused.sort_unstable_by_key(|(position, _)| *position);
         Some(Written { ticket: state.ticket, refused })
+    }
+
+    /// How many records had a timestamp of 0, which librdkafka can't write.
+    pub(super) fn restamped(&self) -> u64 {
+        self.restamped
     }
 
     /// Takes the reports that are there, without waiting; errors and log lines go to the context.

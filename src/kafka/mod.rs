@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::batch::{Permit, RecordBatch, SharedBatch};
+use crate::domain::batch::{OffsetRange, Permit, RecordBatch, SharedBatch};
 use crate::domain::fault::Fault;
 use crate::domain::routing::Partitioning;
 use crate::domain::topic_partition::TopicPartition;
@@ -86,8 +86,8 @@ pub struct Write {
 /// Which records of a batch are to be written.
 #[derive(Debug)]
 pub enum Part {
-    /// All at or after this source offset.
-    From(i64),
+    /// All in this range of source offsets.
+    In(OffsetRange),
     /// Those at these positions in the batch, in rising order.
     Only(Vec<u32>),
 }

@@ -44,7 +44,7 @@ impl KafkaWriter {
         let doing = "the writer can't be made";
         let producer = Producer::new(&writer_config(cluster), context, Box::new(move || events.push(Item::Events)))
             .map_err(|error| Context::new(cluster, None).fault(doing, &error))?;
-        let worker = Worker { alias: cluster.alias.clone(), inbox: inbox.clone(), producer, sink };
+        let worker = Worker { alias: cluster.alias.clone(), inbox: inbox.clone(), producer, sink, told: false };
         let thread = Builder::new()
             .name(format!("write {}", cluster.alias))
             .spawn(move || worker.run())
@@ -78,6 +78,8 @@ struct Worker {
     inbox: Arc<Inbox<Item>>,
     producer: Producer,
     sink: WriteSink,
+    /// Whether it was said that timestamps of 0 can't be kept.
+    told: bool,
 }
 
 impl Worker {
@@ -94,6 +96,7 @@ impl Worker {
                 }
                 self.report(&mut done);
             }
+            self.tell_of_restamped();
             self.report(&mut done);
         }
     }
@@ -105,6 +108,15 @@ impl Worker {
                 let fault = self.producer.context().fault("a topic can't be written", &error);
                 (self.sink)(WriteEvent::Fatal(fault));
             }
+        }
+    }
+
+    /// The one thing that this path can't copy: said, because nothing is altered silently.
+    fn tell_of_restamped(&mut self) {
+        if !self.told && self.producer.restamped() > 0 {
+            self.told = true;
+            tracing::warn!(cluster = %self.alias, "records stamped 0 (1970-01-01T00:00:00.000Z) are written with a timestamp of 1 ms: \
+                librdkafka takes 0 for the present time");
         }
     }
 

@@ -34,7 +34,7 @@ fn fill_with_every_kind(topic: &Topic) {
         Exact::new(0, 400_000).key(b"large").value(&vec![0xa5; 900 * 1024]),
         Exact::new(1, 400_001),
         Exact { headers: Vec::new(), ..Exact::new(2, 400_002) }.key(b"no headers"),
-        Exact { timestamp: 0, ..Exact::new(3, 400_003) }.value(b"1970"),
+        Exact { timestamp: 1, ..Exact::new(3, 400_003) }.value(b"1970"),
         Exact::new(4, 400_004).header("", Some(b"")).header("", None).header("", Some(b"")),
         Exact::new(5, 400_005).key(&[0, 0xc3, 0x28, 0xff]).value(&[0xff; 3]),
     ]);
@@ -122,4 +122,36 @@ fn in_flight_bytes_keep_to_the_budget_while_a_target_does_not_answer() {
     Ledger::compare(&written, &healthy.all_rows()).assert_exact();
     let duplicated = Ledger::compare(&written, &frozen.all_rows()).assert_at_least_once();
     println!("{duplicated} records were written again to the target that did not answer");
+}
+
+#[test]
+fn a_record_larger_than_the_budget_travels_alone() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("fan_out.large").create(2);
+    source.fill(2_000, Bulk { value_size: 1_000, ..Bulk::over(2) });
+    source.write(&[Exact::new(0, 10_000).value(&vec![0x5a; 900 * 1024]), Exact::new(1, 10_001)]);
+    source.fill(2_000, Bulk { value_size: 1_000, ..Bulk::over(2).numbered_from(20_000) });
+    let config = config(&regions, "fan_out.large", &["shanghai", "beijing"])
+        .set("/routes/fan_out_large", "in_flight", json!("512KiB"))
+        .set("/routes/fan_out_large", "batch", json!({ "max_bytes": "64KiB" }))
+        .set("", "limits", json!({ "in_flight": "512KiB" }));
+
+    Engine::run_until_caught_up(&config).assert_bounded();
+
+    let written = source.committed_rows();
+    for cluster in [regions.shanghai, regions.beijing] {
+        Ledger::compare(&written, &cluster.topic("fan_out.large").all_rows()).assert_exact();
+    }
+}
+
+#[test]
+fn a_timestamp_of_zero_is_written_as_one_and_that_is_said() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("fan_out.zero").create(1);
+    source.write(&[Exact { timestamp: 0, ..Exact::new(0, 1) }, Exact::new(0, 2)]);
+    let finished = Engine::run_until_caught_up(&config(&regions, "fan_out.zero", &["shanghai"])).assert_bounded();
+    assert!(finished.stderr.contains("records stamped 0"), "nothing is altered silently\n{}", finished.stderr);
+    let copied = regions.shanghai.topic("fan_out.zero").records();
+    assert_eq!(copied.iter().map(|record| record.timestamp).min(), Some(1));
+    assert_eq!(copied.len(), 2);
 }

@@ -11,6 +11,7 @@ mod copy;
 mod fan_out;
 mod harness;
 mod outages;
+mod plan;
 mod restarts;
 mod security;
 mod topics;

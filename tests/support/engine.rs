@@ -44,7 +44,17 @@ impl Engine {
 
     /// `anabranch plan`, to its end.
     pub fn plan(config: &Config) -> Finished {
-        Self::with_config(config, &["plan"], &[]).wait(seconds(30))
+        Self::plan_within(config, seconds(30))
+    }
+
+    /// The same, with a time to keep to.
+    pub fn plan_within(config: &Config, deadline: Duration) -> Finished {
+        Self::with_config(config, &["plan"], &[]).wait(deadline)
+    }
+
+    /// The same, in another form.
+    pub fn plan_as(config: &Config, output: &str) -> Finished {
+        Self::with_config(config, &["plan"], &["--output", output]).wait(seconds(30))
     }
 
     /// Any command, with variables in its environment.

@@ -65,6 +65,7 @@ final class Topics {
         Optional<Integer> partitions = Optional.of(request.get("partitions").intValue());
         NewTopic topic = new NewTopic(topic(request), partitions, Optional.empty()).configs(configs);
         admin(request).createTopics(List.of(topic)).all().get();
+        awaitLeaders(request, partitions.get());
         return Agent.JSON.nullNode();
     }
 
@@ -76,7 +77,20 @@ final class Topics {
     static JsonNode addPartitions(JsonNode request) throws Exception {
         NewPartitions total = NewPartitions.increaseTo(request.get("total").intValue());
         admin(request).createPartitions(Map.of(topic(request), total)).all().get();
+        awaitLeaders(request, request.get("total").intValue());
         return Agent.JSON.nullNode();
+    }
+
+    /**
+     * A young leader refuses requests that it is about to take; an idempotent producer that writes into that moment can
+     * lose its order (the second request is taken before the first is tried again) and then never comes to an end.
+     */
+    private static void awaitLeaders(JsonNode request, int partitions) throws Exception {
+        Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
+        for (int partition = 0; partition < partitions; partition++) {
+            ends.put(new TopicPartition(topic(request), partition), OffsetSpec.latest());
+        }
+        admin(request).listOffsets(ends).all().get(20, TimeUnit.SECONDS);
     }
 
     static JsonNode deleteRecords(JsonNode request) throws Exception {
