@@ -74,6 +74,13 @@ impl Payload {
         }
     }
 
+    /// How many records there are at or after this source offset.
+    pub fn records_from(&self, offset: i64) -> usize {
+        match self {
+            Self::Records(records) => records.len() - records.first_from(offset),
+        }
+    }
+
     /// Memory that the payload occupies, in bytes.
     pub fn footprint(&self) -> u64 {
         match self {

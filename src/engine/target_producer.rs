@@ -146,7 +146,7 @@ impl TargetProducer {
         let bytes = batch.in_flight_bytes();
         feed.handed += bytes;
         self.handed_bytes += bytes;
-        let records = batch.payload.record_count();
+        let records = batch.payload.records_from(range.start);
         self.handed_records += records;
         let (partition, topic) = (partition.clone(), feed.topic.clone());
         let ticket = self.issue(Handed { partition, batch: batch.clone(), end: range.end, records, waits_since: None });
