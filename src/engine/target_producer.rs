@@ -162,7 +162,7 @@ impl TargetProducer {
     }
 
     /// Everything of a ticket is acknowledged.
-    fn acknowledged(&mut self, handed: Handed, was_held: bool) {
+    fn acknowledged(&mut self, handed: &Handed, was_held: bool) {
         let bytes = handed.batch.in_flight_bytes();
         self.handed_bytes -= bytes;
         self.handed_records -= handed.records;
@@ -185,7 +185,7 @@ impl TargetProducer {
     }
 
     /// Some records of a ticket were refused: only those are tried again, after a while.
-    fn refused(&mut self, ticket: u64, refusals: Vec<Refusal>, ctx: &mut Context<Self>) {
+    fn refused(&mut self, ticket: u64, refusals: &[Refusal], ctx: &mut Context<Self>) {
         let Some(handed) = self.handed.get_mut(&ticket) else { return };
         let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
         let Some(first) = refusals.first() else { return };
@@ -407,12 +407,12 @@ impl Handler<WriteNews> for TargetProducer {
             WriteEvent::Written { ticket, refused } if refused.is_empty() => {
                 if let Some(handed) = self.handed.remove(&ticket) {
                     let was_held = handed.waits_since.is_some();
-                    self.acknowledged(handed, was_held);
+                    self.acknowledged(&handed, was_held);
                     self.pump();
                     self.finish_drain();
                 }
             }
-            WriteEvent::Written { ticket, refused } => self.refused(ticket, refused, ctx),
+            WriteEvent::Written { ticket, refused } => self.refused(ticket, &refused, ctx),
             WriteEvent::Trouble(fault) => {
                 self.params.owner.fault.do_send(TargetFault { target: self.params.target, fault });
             }
