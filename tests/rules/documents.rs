@@ -170,8 +170,8 @@ const REPEATED: &[(&str, &str, &str, &str)] = &[
         "src/domain/detach.rs",
         "SLOW_GRACE: Duration = Duration::from_secs(3);",
     ),
-    ("README.md", "`kafka_address` and `kafka_topic_name`", "src/cli/copy.rs", r#"env = "kafka_address""#),
-    ("README.md", "`kafka_address` and `kafka_topic_name`", "src/cli/copy.rs", r#"env = "kafka_topic_name""#),
+    ("README.md", "kafka_address=", "src/cli/copy.rs", r#"env = "kafka_address""#),
+    ("README.md", "kafka_topic_name=", "src/cli/copy.rs", r#"env = "kafka_topic_name""#),
     ("README.md", "a timestamp of exactly 0, written as 1 ms", "src/kafka/ffi.rs", "if record.timestamp == 0 { 1 }"),
     (
         "README.md",
