@@ -81,6 +81,13 @@ impl Payload {
         }
     }
 
+    /// Bytes of keys, values and headers.
+    pub fn data_bytes(&self) -> u64 {
+        match self {
+            Self::Records(records) => records.data_len() as u64,
+        }
+    }
+
     /// Memory that the payload occupies, in bytes.
     pub fn footprint(&self) -> u64 {
         match self {

@@ -133,7 +133,7 @@ impl Handler<BatchRead> for CatchUp {
     fn handle(&mut self, BatchRead(batch): BatchRead, _: &mut Self::Context) {
         let Some(read) = self.reads.get_mut(&batch.partition) else { return };
         let (partition, next) = (batch.partition.clone(), batch.range.end);
-        self.params.progress.read.add(batch.payload.record_count() as u64, batch.in_flight_bytes());
+        self.params.progress.read.add(batch.payload.record_count() as u64, batch.payload.data_bytes());
         self.params.producer.do_send(Produce { batch: Arc::new(batch), origin: Origin::CatchUp });
         let close = self.params.progress.live(&partition).is_none_or(|live| live - next <= JOIN_WITHIN);
         if close && !read.asked {

@@ -28,6 +28,7 @@ struct Waiting {
 struct Waiter {
     lane: Lane,
     bytes: u64,
+    charged: u64,
     granted: oneshot::Sender<FlowPermit>,
 }
 
@@ -98,12 +99,12 @@ impl Lane {
         Self { flow: flow.clone(), gates: gates.into(), urgency }
     }
 
-    /// Waits for a permit of `bytes`. More than a gate can ever give is cut to what it can: such a record travels
-    /// alone.
+    /// Waits for a permit of `bytes`. Where that is more than a gate can ever give, the permit takes the whole gate: a
+    /// record larger than the budget travels alone.
     pub fn acquire(&self, bytes: u64) -> oneshot::Receiver<FlowPermit> {
-        let bytes = self.gates.iter().map(|gate| gate.capacity).fold(bytes, u64::min);
+        let charged = self.gates.iter().map(|gate| gate.capacity).fold(bytes, u64::min);
         let (granted, permit) = oneshot::channel();
-        let waiter = Waiter { lane: self.clone(), bytes, granted };
+        let waiter = Waiter { lane: self.clone(), bytes, charged, granted };
         self.flow.with(|waiting| match self.urgency {
             Urgency::Live => waiting.live.push_back(waiter),
             Urgency::CatchUp => waiting.catch_up.push_back(waiter),
@@ -150,7 +151,7 @@ fn grant(
     let mut left = VecDeque::new();
     for waiter in queue.drain(..) {
         let gates = &waiter.lane.gates;
-        let lacking = gates.iter().filter(|gate| !gate.has_room(waiter.bytes)).map(Arc::as_ptr);
+        let lacking = gates.iter().filter(|gate| !gate.has_room(waiter.charged)).map(Arc::as_ptr);
         let before = full.len();
         let behind = gates.iter().any(|gate| full.contains(&Arc::as_ptr(gate)));
         full.extend(lacking);
@@ -159,8 +160,9 @@ fn grant(
         } else if behind || full.len() > before {
             left.push_back(waiter);
         } else {
-            gates.iter().for_each(|gate| gate.take(waiter.bytes));
-            granted.push((waiter.granted, FlowPermit { lane: waiter.lane, bytes: waiter.bytes }));
+            gates.iter().for_each(|gate| gate.take(waiter.charged));
+            let permit = FlowPermit { lane: waiter.lane, bytes: waiter.bytes, charged: waiter.charged };
+            granted.push((waiter.granted, permit));
         }
     }
     *queue = left;
@@ -171,6 +173,8 @@ fn grant(
 pub struct FlowPermit {
     lane: Lane,
     bytes: u64,
+    /// What the gates were charged: less than `bytes` where that is more than they can give.
+    charged: u64,
 }
 
 impl FlowPermit {
@@ -185,17 +189,18 @@ impl Permit for FlowPermit {
     }
 
     fn shrink_to(&mut self, bytes: u64) {
-        if bytes < self.bytes {
-            self.give_back(self.bytes - bytes);
-            self.bytes = bytes;
+        self.bytes = self.bytes.min(bytes);
+        if bytes < self.charged {
+            self.give_back(self.charged - bytes);
+            self.charged = bytes;
         }
     }
 }
 
 impl Drop for FlowPermit {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.give_back(self.bytes);
+        if self.charged > 0 {
+            self.give_back(self.charged);
         }
     }
 }
@@ -234,7 +239,9 @@ mod tests {
         let ahead = ahead.try_recv().unwrap();
         assert!(behind.try_recv().is_err(), "40 do not fit beside 70");
         drop(ahead);
-        assert_eq!(behind.try_recv().unwrap().bytes(), 40, "cut to what its gate can give");
+        let behind = behind.try_recv().unwrap();
+        assert_eq!((behind.bytes(), route.used()), (1000, 40), "all that its gate can give");
+        drop(behind);
         assert_eq!(route.used(), 0);
     }
 

@@ -169,7 +169,7 @@ impl TargetProducer {
         let stats = self.stats();
         stats.backlog.fetch_sub(bytes, Relaxed);
         stats.acknowledged.fetch_add(1, Relaxed);
-        stats.written.add(handed.records as u64, bytes);
+        stats.written.add(handed.records as u64, handed.batch.payload.data_bytes());
         let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
         feed.handed -= bytes;
         if was_held {

@@ -14,7 +14,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::client::{Context, control_config};
+use super::client::{Context, SERVE, control_config};
 use super::fault_map::class_of;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
@@ -221,9 +221,9 @@ impl Admin {
         self.consumer.context().fault(doing, error)
     }
 
-    /// Log lines and errors pile up in the client until somebody takes them.
+    /// Log lines and errors pile up in the client until somebody takes them. With no time at all, only one is taken.
     pub fn serve(&self) {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        while self.consumer.poll(SERVE).is_some() {}
     }
 }
 

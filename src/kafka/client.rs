@@ -1,6 +1,7 @@
 //! From a cluster of the plan to a configured librdkafka client, and its errors to faults.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
@@ -12,6 +13,9 @@ use secrecy::ExposeSecret;
 use super::fault_map::class_of_error;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::plan::{ClusterSpec, SaslMechanism};
+
+/// How long a client is given to hand over all that it has to say.
+pub(super) const SERVE: Duration = Duration::from_millis(5);
 
 /// The version of the librdkafka that is linked in.
 pub fn library_version() -> String {

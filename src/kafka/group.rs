@@ -9,7 +9,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{Context, control_config};
+use super::client::{Context, SERVE, control_config};
 use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
 use crate::plan::ClusterSpec;
@@ -66,8 +66,8 @@ impl Group {
         self.consumer.context().fault(&format!("offsets of group {} can't {doing}", self.name), error)
     }
 
-    /// Log lines and errors pile up in the client until somebody takes them.
+    /// Log lines and errors pile up in the client until somebody takes them. With no time at all, only one is taken.
     fn serve(&self) {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        while self.consumer.poll(SERVE).is_some() {}
     }
 }

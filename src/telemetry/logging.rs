@@ -32,7 +32,8 @@ pub fn start(format: Format, filter: Option<&str>) {
     // an error says that another subscriber was first, and that one is as good
     let _ = match format {
         Format::Text => builder.with_ansi(colour()).finish().try_init(),
-        Format::Json => builder.json().flatten_event(true).finish().try_init(),
+        // a `target` is a cluster here, not a module: the field is left to the events
+        Format::Json => builder.json().flatten_event(true).with_target(false).finish().try_init(),
     };
 }
 

@@ -133,8 +133,8 @@ impl Finished {
 
     /// The fields of the line that the engine ends its log with.
     fn stopped(&self) -> Value {
-        let lines = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let stopped = lines.map(|mut line| line["fields"].take()).find(|fields| fields["message"] == "engine stopped");
+        let mut lines = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let stopped = lines.find(|line| line["message"] == "engine stopped");
         stopped.unwrap_or_else(|| panic!("no \"engine stopped\" in the log, which ends\n{}", tail(&self.stderr)))
     }
 }
