@@ -33,7 +33,7 @@ pub fn compare(expected: u64, started: i64, found: &[DemoRecord]) -> Proof {
     let mut last = std::collections::HashMap::new();
     let mut proof = Proof { expected, found: found.len() as u64, ..Proof::default() };
     for copy in found {
-        let number = <[u8; 8]>::try_from(copy.header.as_slice()).map(u64::from_be_bytes).unwrap_or(u64::MAX);
+        let number = <[u8; 8]>::try_from(copy.header.as_slice()).map_or(u64::MAX, u64::from_be_bytes);
         let Some(seen) = usize::try_from(number).ok().and_then(|at| seen.get_mut(at)) else {
             proof.altered += 1;
             continue;

@@ -25,8 +25,8 @@ impl Screen {
     pub fn open() -> Self {
         let terminal = std::io::stdout().is_terminal();
         let screen = Self { terminal, lines: 0, last: None, weather: Weather::Fine };
-        screen.say(&format!("anabranch demo: one read of {SOURCE}, fanned out to {}\n", TARGETS.join(" and ")));
-        screen.say(&format!(
+        say(&format!("anabranch demo: one read of {SOURCE}, fanned out to {}\n", TARGETS.join(" and ")));
+        say(&format!(
             "three clusters in this process; topic {TOPIC} is written as {}\n\n",
             RENAMED.replace("{topic}", TOPIC)
         ));
@@ -40,8 +40,8 @@ impl Screen {
             self.weather = weather;
             self.lines = 0;
             match weather {
-                Weather::Broken => self.say(&format!("  {:>4.1} s  {broken} goes down\n", since.as_secs_f32())),
-                Weather::Healed => self.say(&format!("  {:>4.1} s  {broken} is back\n", since.as_secs_f32())),
+                Weather::Broken => say(&format!("  {:>4.1} s  {broken} goes down\n", since.as_secs_f32())),
+                Weather::Healed => say(&format!("  {:>4.1} s  {broken} is back\n", since.as_secs_f32())),
                 Weather::Fine => {}
             }
         }
@@ -49,10 +49,10 @@ impl Screen {
             let table = table(since, weather, written, progress);
             let up = if self.lines > 0 { format!("\x1b[{}A", self.lines) } else { String::new() };
             self.lines = table.lines().count();
-            self.say(&format!("{up}\x1b[J{table}"));
-        } else if self.last.is_none_or(|last| since - last >= PLAIN) {
+            say(&format!("{up}\x1b[J{table}"));
+        } else if self.last.is_none_or(|last| since.saturating_sub(last) >= PLAIN) {
             self.last = Some(since);
-            self.say(&plain(since, weather, written, progress));
+            say(&plain(since, weather, written, progress));
         }
     }
 
@@ -73,15 +73,15 @@ impl Screen {
         } else {
             "NOT all of it arrived as it was written\n"
         });
-        self.say(&text);
+        say(&text);
         holds
     }
+}
 
-    /// A closed pipe is no reason to fail: the show simply has no audience.
-    fn say(&self, text: &str) {
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    }
+/// A closed pipe is no reason to fail: the show simply has no audience.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn state(target: usize, weather: Weather, lag: u64, progress: &Progress) -> &'static str {
@@ -104,8 +104,8 @@ fn table(since: Duration, weather: Weather, written: u64, progress: &Progress) -
         let stats = &progress.targets[at];
         let lag = written.saturating_sub(stats.written.records());
         let held = stats.backlog.load(Relaxed) / 1024;
-        let state = state(at, weather, lag, progress);
-        let _ = writeln!(text, "  {region:<12} {:>10} {lag:>9} {held:>8} KiB  {state}", stats.written.records());
+        let shown = state(at, weather, lag, progress);
+        let _ = writeln!(text, "  {region:<12} {:>10} {lag:>9} {held:>8} KiB  {shown}", stats.written.records());
     }
     text
 }

@@ -121,8 +121,9 @@ impl Feed {
     pub fn offer(&mut self, batch: SharedBatch, origin: Origin) -> Offered {
         let next = self.next();
         match (self.mode, origin) {
-            (Mode::Leaving | Mode::Asking, _) | (Mode::CatchingUp, Origin::Live) => Offered::Ignored,
-            (Mode::Attached, Origin::CatchUp) => Offered::Ignored,
+            (Mode::Leaving | Mode::Asking, _)
+            | (Mode::CatchingUp, Origin::Live)
+            | (Mode::Attached, Origin::CatchUp) => Offered::Ignored,
             (Mode::Joining(_), Origin::Live) => {
                 let follows = self.ahead.back().is_none_or(|last| last.range.end >= batch.range.start);
                 if !follows {

@@ -399,8 +399,8 @@ impl Actor for Route {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.discover(ctx);
-        ctx.run_interval(COMMIT, |this, ctx| this.commit(ctx));
-        ctx.run_interval(SAMPLE, |this, ctx| this.sample(ctx));
+        ctx.run_interval(COMMIT, Self::commit);
+        ctx.run_interval(SAMPLE, Self::sample);
     }
 }
 

@@ -28,6 +28,7 @@ use crate::plan::{RoutePlan, TargetPlan};
 const REPEAT: Duration = Duration::from_secs(30);
 
 /// A target's actors, its clients, and what keeps it from being written.
+#[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
 pub(super) struct TargetSlot {
     clients: Option<Clients>,
     life: Option<Life>,
@@ -329,9 +330,10 @@ fn known(progress: &super::progress::Progress, index: Index, topics: &Topics) ->
 }
 
 fn connect(route: &RoutePlan, target: &TargetPlan, source: Arc<Admin>) -> Result<Clients, Fault> {
-    let group = match route.keeps_progress {
-        true => Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?)),
-        false => None,
+    let group = if route.keeps_progress {
+        Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
+    } else {
+        None
     };
     Ok(Clients { source, target: Arc::new(Admin::open(&target.cluster)?), group })
 }

@@ -70,7 +70,7 @@ pub struct NewTopicSpec {
 pub struct Admin {
     alias: String,
     consumer: BaseConsumer<Context>,
-    admin: AdminClient<Context>,
+    client: AdminClient<Context>,
 }
 
 impl Admin {
@@ -81,9 +81,9 @@ impl Admin {
         let doing = "the client can't be made";
         let consumer = BaseConsumer::from_config_and_context(&config, context())
             .map_err(|error| context().fault(doing, &error))?;
-        let admin =
+        let client =
             AdminClient::from_config_and_context(&config, context()).map_err(|error| context().fault(doing, &error))?;
-        Ok(Self { alias: cluster.alias.clone(), consumer, admin })
+        Ok(Self { alias: cluster.alias.clone(), consumer, client })
     }
 
     /// All topics of the cluster by name.
@@ -158,7 +158,7 @@ impl Admin {
     /// A target never stamps records itself (`LogAppendTime`): a copied record keeps its timestamp.
     pub fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Fault> {
         let doing = format!("settings of topic {topic} can't be read");
-        let results = block_on(self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()))
+        let results = block_on(self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options()))
             .map_err(|error| self.fault(&doing, &error))?;
         let mut settings = BTreeMap::new();
         for result in results {
@@ -185,7 +185,7 @@ impl Admin {
         for (name, value) in &spec.settings {
             topic = topic.set(name, value);
         }
-        let results = block_on(self.admin.create_topics([&topic], &options()));
+        let results = block_on(self.client.create_topics([&topic], &options()));
         self.outcome(&format!("topic {} can't be created", spec.name), &spec.name, results)
     }
 
@@ -193,7 +193,7 @@ impl Admin {
     pub fn grow_topic(&self, name: &str, partitions: i32) -> Result<(), Fault> {
         let count = usize::try_from(partitions).unwrap_or(0);
         let grown = NewPartitions::new(name, count);
-        let results = block_on(self.admin.create_partitions([&grown], &options()));
+        let results = block_on(self.client.create_partitions([&grown], &options()));
         self.outcome(&format!("topic {name} can't be grown to {partitions} partitions"), name, results)
     }
 

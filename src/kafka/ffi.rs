@@ -121,7 +121,7 @@ unsafe fn pass_log(context: &Context, event: *mut sys::rd_kafka_event_t) {
     let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
     // SAFETY: on success the strings are valid as long as the event.
     unsafe {
-        if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
+        if sys::rd_kafka_event_log(event, &raw mut facility, &raw mut text, &raw mut level) == 0 {
             context.log(RDKafkaLogLevel::Info, &lossy(facility), &lossy(text));
         }
     }
@@ -297,7 +297,7 @@ impl Message {
     pub(super) fn timestamp(&self) -> i64 {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is alive.
-        unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), &mut kind) }
+        unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) }
     }
 
     /// The key; null differs from empty.
@@ -316,7 +316,7 @@ impl Message {
     pub(super) fn headers(&self) -> impl Iterator<Item = Header<'_>> {
         let mut headers = ptr::null_mut();
         // SAFETY: the message is alive; it keeps the headers.
-        let found = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &mut headers) } == OK;
+        let found = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &raw mut headers) } == OK;
         (0..).map_while(move |at| {
             // SAFETY: `headers` is valid where it was found, and lives as long as the message.
             if found { unsafe { header(headers, at) } } else { None }
@@ -344,7 +344,7 @@ unsafe fn header<'a>(headers: *const sys::rd_kafka_headers_t, at: usize) -> Opti
     let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
     // SAFETY: on success the name is a C string and the value null or `size` bytes, both owned by the headers.
     unsafe {
-        let found = sys::rd_kafka_header_get_all(headers, at, &mut name, &mut value, &mut size) == OK;
+        let found = sys::rd_kafka_header_get_all(headers, at, &raw mut name, &raw mut value, &raw mut size) == OK;
         (found && !name.is_null()).then(|| (CStr::from_ptr(name).to_bytes(), bytes(value, size)))
     }
 }
@@ -396,7 +396,7 @@ impl Producer {
     }
 
     /// Hands a batch over. Its result comes by [`serve`](Self::serve), but for a batch of no records: that is done.
-    pub(super) fn write(&mut self, write: Write) -> KafkaResult<Option<Written>> {
+    pub(super) fn write(&mut self, write: &Write) -> KafkaResult<Option<Written>> {
         let topic = self.topic(&write.topic.name)?;
         let Payload::Records(records) = &write.batch.payload;
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -555,7 +555,13 @@ fn copy_headers(record: &Record<'_>) -> *mut sys::rd_kafka_headers_t {
         let headers = sys::rd_kafka_headers_new(4);
         for (name, value) in record.headers() {
             let (at, len) = value.map_or((ptr::null(), 0), |v| (v.as_ptr(), v.len()));
-            sys::rd_kafka_header_add(headers, name.as_ptr().cast(), name.len() as isize, at.cast(), len as isize);
+            sys::rd_kafka_header_add(
+                headers,
+                name.as_ptr().cast(),
+                name.len().cast_signed(),
+                at.cast(),
+                len.cast_signed(),
+            );
         }
         headers
     }

@@ -2,7 +2,7 @@
 //!
 //! The mock has no admin API and trims a partition's log at 5 MiB without a word: good for a show, not for truth.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -131,11 +131,11 @@ pub fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Result<Vec<Dem
         assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(|error| fault(doing, &error))?;
     }
     consumer.assign(&assignment).map_err(|error| fault(doing, &error))?;
-    let (mut records, mut ended) = (Vec::new(), HashMap::new());
+    let (mut records, mut ended) = (Vec::new(), HashSet::new());
     while ended.len() < usize::try_from(partitions).unwrap_or(0) {
         match consumer.poll(PATIENCE) {
             None => return Err(Fault::new(FaultClass::System, format!("{doing}: no answer"))),
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition, ())),
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
             Some(Err(_)) => {}
             Some(Ok(message)) => records.push(DemoRecord {
                 partition: message.partition(),

@@ -90,7 +90,7 @@ impl Worker {
             self.inbox.take(&mut items, IDLE);
             for item in items.drain(..) {
                 match item {
-                    Item::Write(write) => self.write(write, &mut done),
+                    Item::Write(write) => self.write(&write, &mut done),
                     Item::Events => {}
                     Item::Close => return,
                 }
@@ -101,7 +101,7 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, write: Write, done: &mut Vec<Written>) {
+    fn write(&mut self, write: &Write, done: &mut Vec<Written>) {
         match self.producer.write(write) {
             Ok(written) => done.extend(written),
             Err(error) => {

@@ -1,0 +1,267 @@
+//! What the documents repeat from the code is so.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use regex::Regex;
+
+use super::{read, root, rust_files, sources};
+
+/// The rows of the table that begins with these headings: their cells.
+fn table(document: &str, headings: &[&str]) -> Vec<Vec<String>> {
+    let cells = |line: &str| -> Vec<String> {
+        let bar = '\u{0}';
+        let line = line.replace("\\|", &bar.to_string());
+        let line = line.trim().trim_start_matches('|').trim_end_matches('|');
+        line.split('|').map(|cell| cell.trim().replace(bar, "|")).collect()
+    };
+    let rows: Vec<_> = document
+        .lines()
+        .skip_while(|line| !line.starts_with('|') || cells(line)[..] != *headings)
+        .take_while(|line| line.starts_with('|'))
+        .skip(2)
+        .map(cells)
+        .collect();
+    assert!(!rows.is_empty(), "there is no table of {headings:?}");
+    rows
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<String> {
+    let quoted = Regex::new("`([^`\n]+)`").unwrap();
+    quoted.captures_iter(text).map(|found| found[1].to_owned()).collect()
+}
+
+#[test]
+fn the_file_map_has_every_file() {
+    let rows = table(&read("ARCHITECTURE.md"), &["file", "what it does", "key types"]);
+    let mapped: Vec<String> = rows.iter().flat_map(|row| quoted(&row[0])).collect();
+    let written: BTreeSet<String> = sources().into_iter().map(|source| source.path).collect();
+    assert_eq!(mapped.iter().cloned().collect::<BTreeSet<_>>(), written, "the file map and src/ differ");
+    assert_eq!(mapped.len(), written.len(), "a file stands in the map twice");
+    for row in rows {
+        let text = read(&quoted(&row[0])[0]);
+        for name in quoted(&row[2]) {
+            let declared = Regex::new(&format!(r"\b(?:struct|enum|trait|type|fn) {name}\b")).unwrap();
+            assert!(declared.is_match(&text), "{}: there is no {name}", row[0]);
+        }
+    }
+}
+
+#[test]
+fn every_guarantee_names_files_and_tests_that_exist() {
+    let every = |folder: &str| rust_files(folder).into_iter().map(|source| source.code).collect::<String>();
+    let code = every("src") + &every("tests");
+    for row in table(&read("ARCHITECTURE.md"), &["guarantee", "enforced in", "shown by"]) {
+        for path in quoted(&row[1]).iter().filter(|name| name.contains('/')) {
+            assert!(root().join(path).exists(), "{}: {path} does not exist", row[0]);
+        }
+        for test in quoted(&row[2]) {
+            assert!(code.contains(&format!("fn {test}(")), "{}: there is no test {test}", row[0]);
+        }
+    }
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let link = Regex::new(r"\]\(([^)#:\s]+)(?:#([\w-]+))?\)").unwrap();
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+        for found in link.captures_iter(&read(document)) {
+            let path = root().join(&found[1]);
+            assert!(path.exists(), "{document}: {} does not exist", &found[1]);
+            if let Some(anchor) = found.get(2) {
+                let heading = format!("\n## {}\n", anchor.as_str().replace('-', " "));
+                let text = read(&found[1]).to_lowercase();
+                assert!(text.contains(&heading), "{document}: {} has no heading {}", &found[1], anchor.as_str());
+            }
+        }
+    }
+}
+
+fn anabranch(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_anabranch")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn help(arguments: &[&str]) -> String {
+    String::from_utf8(anabranch(arguments).stdout).unwrap()
+}
+
+#[test]
+fn the_readme_has_every_command_and_flag() {
+    let listed = help(&["--help"]);
+    let listed = listed.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+    let commands: BTreeSet<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let flag = Regex::new(r"--[a-z-]+").unwrap();
+    let mut documented = BTreeSet::from(["help".to_owned()]);
+    for row in table(&read("README.md"), &["command", "does"]) {
+        let usage = &quoted(&row[0])[0];
+        let command = usage.split_whitespace().nth(1).unwrap();
+        documented.insert(command.to_owned());
+        let help = help(&[command, "--help"]);
+        let told: BTreeSet<&str> = flag.find_iter(&help).map(|hit| hit.as_str()).collect();
+        let mut written: BTreeSet<&str> = flag.find_iter(usage).map(|hit| hit.as_str()).collect();
+        assert!(written.is_subset(&told), "{usage}: {written:?} are not all in\n{help}");
+        written.extend(["--help", "--log-format", "--log-level"]);
+        assert_eq!(written, told, "{command}: the README and --help differ");
+    }
+    assert_eq!(
+        documented,
+        commands.into_iter().map(str::to_owned).collect(),
+        "the README's commands and --help's differ"
+    );
+}
+
+#[test]
+fn the_readme_tells_the_exit_codes() {
+    let codes: Vec<String> =
+        table(&read("README.md"), &["exit code", "means"]).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(codes, ["0", "1", "2"]);
+    let good = root().join("config/fan-out.yaml");
+    assert_eq!(anabranch(&["check", "--config", good.to_str().unwrap()]).status.code(), Some(0));
+    assert_eq!(anabranch(&["check", "--config", "no-such-file.yaml"]).status.code(), Some(2));
+    assert_eq!(anabranch(&["frobnicate"]).status.code(), Some(2));
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut failing = Command::new(env!("CARGO_BIN_EXE_anabranch"));
+    let status = failing.args(["completions", "bash"]).stdout(full).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn the_readme_repeats_the_defaults() {
+    let defaults = config::File::from_str(&read("config/default.yaml"), config::FileFormat::Yaml);
+    let defaults = config::Config::builder().add_source(defaults).build().unwrap();
+    for row in table(&read("README.md"), &["key", "default", ""]) {
+        let (key, default) = (quoted(&row[0]).remove(0), quoted(&row[1]).remove(0));
+        let value = defaults.get_string(&key.replace("<name>", "example"));
+        assert_eq!(value.unwrap_or_else(|error| panic!("{key}: {error}")), default, "{key}");
+    }
+}
+
+/// What a document repeats from the code: the document, its words, the file, and its words.
+const REPEATED: &[(&str, &str, &str, &str)] = &[
+    (
+        "README.md",
+        "commits are made every second",
+        "src/engine/route.rs",
+        "const COMMIT: Duration = Duration::from_secs(1);",
+    ),
+    (
+        "README.md",
+        "`anabranch.orders.shanghai`",
+        "src/engine/preparation.rs",
+        r#"format!("anabranch.{route}.{target}")"#,
+    ),
+    (
+        "ARCHITECTURE.md",
+        "`anabranch.<route>.<target>`",
+        "src/engine/preparation.rs",
+        r#"format!("anabranch.{route}.{target}")"#,
+    ),
+    (
+        "README.md",
+        "after 1 s if it acknowledges nothing",
+        "src/domain/detach.rs",
+        "FROZEN_GRACE: Duration = Duration::from_secs(1);",
+    ),
+    (
+        "README.md",
+        "after 3 s if it is merely slow",
+        "src/domain/detach.rs",
+        "SLOW_GRACE: Duration = Duration::from_secs(3);",
+    ),
+    ("README.md", "kafka_address=", "src/cli/copy.rs", r#"env = "kafka_address""#),
+    ("README.md", "kafka_topic_name=", "src/cli/copy.rs", r#"env = "kafka_topic_name""#),
+    ("README.md", "a timestamp of exactly 0, written as 1 ms", "src/kafka/ffi.rs", "if record.timestamp == 0 { 1 }"),
+    (
+        "README.md",
+        "with backoff, up to a minute apart",
+        "src/engine/feed.rs",
+        "Backoff::new(Duration::from_millis(500), Duration::from_secs(60)",
+    ),
+    (
+        "ARCHITECTURE.md",
+        "The Route commits every second",
+        "src/engine/route.rs",
+        "const COMMIT: Duration = Duration::from_secs(1);",
+    ),
+    ("ARCHITECTURE.md", "committed again every 10 minutes", "src/engine/route.rs", "const COMMIT_ALL: u64 = 600;"),
+    (
+        "ARCHITECTURE.md",
+        "Every 100 ms the Route compares",
+        "src/engine/route.rs",
+        "const SAMPLE: Duration = Duration::from_millis(100);",
+    ),
+    (
+        "ARCHITECTURE.md",
+        "asked for its topics every 5 s",
+        "src/engine/route.rs",
+        "const DISCOVERY: Duration = Duration::from_secs(5);",
+    ),
+    (
+        "ARCHITECTURE.md",
+        "waits up to 3 s for all targets",
+        "src/engine/router.rs",
+        "const GATHER: Duration = Duration::from_secs(3);",
+    ),
+    (
+        "ARCHITECTURE.md",
+        "After 1 s of this without an acknowledgement",
+        "src/domain/detach.rs",
+        "FROZEN_GRACE: Duration = Duration::from_secs(1);",
+    ),
+    (
+        "ARCHITECTURE.md",
+        "or 3 s with some (slow)",
+        "src/domain/detach.rs",
+        "SLOW_GRACE: Duration = Duration::from_secs(3);",
+    ),
+    ("ARCHITECTURE.md", "`JOIN_WITHIN` (20,000 records)", "src/domain/detach.rs", "JOIN_WITHIN: i64 = 20_000;"),
+    ("ARCHITECTURE.md", "at least a quarter of the route's budget", "src/domain/detach.rs", "share: budget / 4"),
+    ("ARCHITECTURE.md", "less than a quarter of that backlog", "src/domain/detach.rs", "load.backlog < backlog / 4"),
+    (
+        "ARCHITECTURE.md",
+        "`in_flight / (2 × targets)` bytes",
+        "src/engine/target_slot.rs",
+        "plan.in_flight / (2 * plan.targets.len() as u64)",
+    ),
+    (
+        "ARCHITECTURE.md",
+        "and 100,000 records",
+        "src/engine/target_producer.rs",
+        "const WINDOW_RECORDS: usize = 100_000;",
+    ),
+    (
+        "ARCHITECTURE.md",
+        "none of several takes more than half",
+        "src/engine/target_producer.rs",
+        "self.params.window / 2",
+    ),
+    ("ARCHITECTURE.md", "`fetch.queue.backoff.ms` is 5", "src/kafka/client.rs", r#""fetch.queue.backoff.ms", "5""#),
+    ("ARCHITECTURE.md", "`message.timeout.ms` is 0", "src/kafka/client.rs", r#".set("message.timeout.ms", "0")"#),
+    ("ARCHITECTURE.md", "EOF events are on", "src/kafka/client.rs", r#".set("enable.partition.eof", "true")"#),
+    ("ARCHITECTURE.md", "Timestamp 0 is written as 1 ms", "src/kafka/ffi.rs", "if record.timestamp == 0 { 1 }"),
+    (
+        "ARCHITECTURE.md",
+        "librdkafka never stores an offset",
+        "src/kafka/client.rs",
+        r#".set("enable.auto.offset.store", "false")"#,
+    ),
+];
+
+#[test]
+fn documents_repeat_the_code_as_it_is() {
+    let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (document, claim, file, code) in REPEATED {
+        assert!(flat(&read(document)).contains(claim), "{document} does not say {claim:?} any more: drop it here too");
+        assert!(flat(&read(file)).contains(code), "{document} says {claim:?}, but {file} has no {code:?} any more");
+    }
+    // every backoff that the architecture speaks of at once
+    let backoff = Regex::new(r"Backoff::new\(([^;]*?)\)[,;]?\n").unwrap();
+    let said = "Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60)";
+    for source in sources().iter().filter(|source| source.module() == "engine") {
+        for found in backoff.captures_iter(source.production()) {
+            assert_eq!(flat(&found[1]), said, "{}: ARCHITECTURE.md says 500 ms to 60 s", source.path);
+        }
+    }
+}
