@@ -86,7 +86,7 @@ fn say(text: &str) {
 
 fn state(target: usize, weather: Weather, lag: u64, progress: &Progress) -> &'static str {
     let down = weather == Weather::Broken && target + 1 == TARGETS.len();
-    let detached = progress.targets[target].detached.load(Relaxed) > 0;
+    let detached = progress.targets[target].life().detached.load(Relaxed) > 0;
     match (down, detached) {
         (true, true) => "down, detached",
         (true, false) => "down",
@@ -103,7 +103,7 @@ fn table(since: Duration, weather: Weather, written: u64, progress: &Progress) -
     for (at, region) in TARGETS.iter().enumerate() {
         let stats = &progress.targets[at];
         let lag = written.saturating_sub(stats.written.records());
-        let held = stats.backlog.load(Relaxed) / 1024;
+        let held = stats.life().backlog.load(Relaxed) / 1024;
         let shown = state(at, weather, lag, progress);
         let _ = writeln!(text, "  {region:<12} {:>10} {lag:>9} {held:>8} KiB  {shown}", stats.written.records());
     }

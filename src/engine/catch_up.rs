@@ -78,7 +78,13 @@ impl CatchUp {
     fn start(&mut self, from: CatchUpFrom, ctx: &Context<Self>) {
         let reader = match self.reader() {
             Ok(reader) => reader,
-            Err(fault) => return self.params.owner.do_send(ReadFault { partition: from.partition, fault }),
+            Err(fault) => {
+                return self.params.owner.do_send(ReadFault {
+                    target: Some(self.params.target),
+                    partition: from.partition,
+                    fault,
+                });
+            }
         };
         let consumer = PartitionConsumer::new(ConsumerParams {
             partition: from.partition.clone(),
@@ -86,15 +92,16 @@ impl CatchUp {
             lane: self.params.lane.clone(),
             batch_bytes: self.params.batch_bytes,
             out: ctx.address().recipient(),
+            reads_for: Some(self.params.target),
             owner: self.params.owner.clone(),
             watch: (self.params.watch)(),
         })
         .start();
-        consumer.do_send(Seek(Some(from.next)));
-        let read = OwnRead { consumer, asked: false, turn: from.turn };
-        if let Some(former) = self.reads.insert(from.partition, read) {
+        if let Some(former) = self.reads.remove(&from.partition) {
             former.consumer.do_send(Seek(None));
         }
+        consumer.do_send(Seek(Some(from.next)));
+        self.reads.insert(from.partition, OwnRead { consumer, asked: false, turn: from.turn });
     }
 }
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::batch::{OffsetRange, SharedBatch};
-use crate::domain::retry::Backoff;
 use crate::domain::watermark::Watermark;
 use crate::kafka::TargetTopic;
 
 use super::messages::Origin;
+use super::refused::Refused;
 
 /// After this long without a record a broker may have forgotten the producer (`producer.id.expiration.ms` is a day, but
 /// it is theirs to set).
@@ -33,6 +33,13 @@ pub enum Mode {
     Joining(i64),
     /// It reads for itself.
     CatchingUp,
+}
+
+impl Mode {
+    /// Whether the shared read's batches are kept for it.
+    pub fn follows(self) -> bool {
+        matches!(self, Self::Attached | Self::Joining(_))
+    }
 }
 
 /// What became of a batch that was offered.
@@ -55,14 +62,16 @@ pub struct Feed {
     pub mode: Mode,
     /// How far acknowledgements reach.
     pub watermark: Watermark,
-    /// How many batches have refused records that wait to be tried again: nothing overtakes them.
-    pub held: u32,
+    /// Records that the target refused: nothing overtakes them.
+    pub refused: Refused,
     /// Which turn at the shared read this is; a new one begins with each leave.
     pub turn: u64,
+    /// Parts that are with the writer right now.
+    pub with_writer: u32,
+    /// When refused records may be tried again.
+    pub retry_at: Option<Instant>,
     /// Whether it stands in the line of feeds with something to hand over.
     pub listed: bool,
-    /// Between attempts at a refused record.
-    pub backoff: Backoff,
     /// Bytes handed to the writer and not acknowledged.
     pub handed: u64,
     /// Parts of batches handed to the writer and not acknowledged.
@@ -74,16 +83,17 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A feed that needs the source offset `from` next.
-    pub fn new(topic: Arc<TargetTopic>, from: i64) -> Self {
+    /// A feed that needs the source offset `from` next; its turns are counted from `turn`.
+    pub fn new(topic: Arc<TargetTopic>, from: i64, turn: u64) -> Self {
         Self {
             topic,
             mode: Mode::Asking,
             watermark: Watermark::at(from),
-            held: 0,
-            turn: 0,
+            refused: Refused::default(),
+            turn,
+            with_writer: 0,
+            retry_at: None,
             listed: false,
-            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60)),
             handed: 0,
             under_way: 0,
             acknowledged: None,
@@ -114,7 +124,7 @@ impl Feed {
 
     /// Whether [`take`](Self::take) has something to give.
     pub fn can_take(&self, now: Instant) -> bool {
-        self.has_queued() && self.held == 0 && (self.under_way == 0 || self.is_known(now))
+        self.has_queued() && self.refused.is_empty() && (self.under_way == 0 || self.is_known(now))
     }
 
     /// Offers a batch.
@@ -194,6 +204,11 @@ impl Feed {
         self.watermark.acknowledge(end)
     }
 
+    /// Lets go of what the shared read kept for it; says how many bytes that were.
+    pub fn let_go_ahead(&mut self) -> u64 {
+        self.ahead.drain(..).map(|batch| batch.in_flight_bytes()).sum()
+    }
+
     /// Lets go of everything that is not under way.
     pub fn let_go(&mut self) {
         self.queue.clear();
@@ -226,7 +241,7 @@ mod tests {
 
     fn feed(mode: Mode) -> Feed {
         let topic = TargetTopic { name: "t".into(), partitions: 1, partitioning: Partitioning::Keep };
-        Feed { mode, acknowledged: Some(Instant::now()), ..Feed::new(Arc::new(topic), 100) }
+        Feed { mode, acknowledged: Some(Instant::now()), ..Feed::new(Arc::new(topic), 100, 0) }
     }
 
     fn taken(feed: &mut Feed) -> Vec<(i64, i64)> {
@@ -281,7 +296,7 @@ mod tests {
     fn nothing_overtakes_a_record_that_waits_to_be_tried_again() {
         let mut feed = feed(Mode::Attached);
         feed.offer(batch(100, 110), Origin::Live);
-        feed.held = 1;
+        feed.refused.refused(1, vec![0], Instant::now());
         assert_eq!(taken(&mut feed), []);
     }
 }

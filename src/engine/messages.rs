@@ -41,6 +41,8 @@ pub struct BatchRead(pub RecordBatch);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct ReadFault {
+    /// The one target that the read is for; `None` for the shared read.
+    pub target: Option<TargetIndex>,
     /// The source partition.
     pub partition: TopicPartition,
     /// Why.
@@ -177,7 +179,12 @@ pub struct Drain;
 /// From a target producer: nothing of it is in flight any more.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Drained(pub TargetIndex);
+pub struct Drained {
+    /// Which target.
+    pub target: TargetIndex,
+    /// Which life of it.
+    pub generation: u64,
+}
 
 /// A target's word on how it is doing, for people.
 #[derive(Debug, Message)]

@@ -15,6 +15,7 @@ pub mod messages;
 pub mod partition_consumer;
 pub mod preparation;
 pub mod progress;
+pub mod refused;
 pub mod route;
 pub mod router;
 pub mod supervisor;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::death_watch::DeathWatch;
 use super::flow::Lane;
 use super::messages::{BatchRead, ReadFault, ReadNews, Seek};
+use super::progress::TargetIndex;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::retry::Backoff;
 use crate::domain::topic_partition::TopicPartition;
@@ -29,6 +30,8 @@ pub struct Params {
     pub batch_bytes: u64,
     /// Who gets the batches.
     pub out: Recipient<BatchRead>,
+    /// The one target that this read is for; `None` for the shared read.
+    pub reads_for: Option<TargetIndex>,
     /// Who is told of faults.
     pub owner: Recipient<ReadFault>,
     /// Speaks when the actor ends.
@@ -39,6 +42,8 @@ pub struct Params {
 pub struct PartitionConsumer {
     params: Params,
     stream: Option<StreamId>,
+    /// Whether it is to read at all.
+    wanted: bool,
     next: i64,
     started: Instant,
     backoff: Backoff,
@@ -48,7 +53,7 @@ impl PartitionConsumer {
     /// A consumer that reads nothing until it is told where to [`Seek`].
     pub fn new(params: Params) -> Self {
         let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60));
-        Self { params, stream: None, next: 0, started: Instant::now(), backoff }
+        Self { params, stream: None, wanted: false, next: 0, started: Instant::now(), backoff }
     }
 
     fn start(&mut self, ctx: &Context<Self>) {
@@ -92,10 +97,11 @@ impl PartitionConsumer {
             retry_in = ?again.then_some(delay),
             "{fault}"
         );
-        self.params.owner.do_send(ReadFault { partition: self.params.partition.clone(), fault });
+        let (target, partition) = (self.params.reads_for, self.params.partition.clone());
+        self.params.owner.do_send(ReadFault { target, partition, fault });
         if again {
             ctx.run_later(delay, |this, ctx| {
-                if this.stream.is_none() {
+                if this.wanted && this.stream.is_none() {
                     this.start(ctx);
                 }
             });
@@ -118,6 +124,7 @@ impl Handler<Seek> for PartitionConsumer {
 
     fn handle(&mut self, Seek(from): Seek, ctx: &mut Self::Context) {
         self.stop();
+        self.wanted = from.is_some();
         if let Some(from) = from {
             self.next = from;
             self.start(ctx);

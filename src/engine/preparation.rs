@@ -129,11 +129,14 @@ pub struct Prepared {
     pub partitions: Vec<(TopicPartition, Arc<TargetTopic>, i64)>,
     /// Source topics that can't be written, and why.
     pub refused: Vec<(String, Fault)>,
+    /// Partitions of which the source does not have what comes next, and which offsets are lost.
+    pub gaps: Vec<(TopicPartition, Fault)>,
 }
 
 /// Makes a target ready: finds or fixes where it starts, and creates or grows its topics.
 pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> {
     let starts = starts(clients, request)?;
+    let gaps = gaps(clients, request, &starts)?;
     let existing = clients.target.topics()?;
     let mut prepared = Prepared::default();
     for (name, partitions) in &request.topics {
@@ -141,7 +144,7 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
             Ok(topic) => {
                 let topic = Arc::new(topic);
                 for partition in partitions_of(&Topics::from([(name.clone(), *partitions)])) {
-                    if let Some(from) = starts.get(&partition) {
+                    if let Some(from) = starts.get(&partition).filter(|_| !gaps.contains_key(&partition)) {
                         prepared.partitions.push((partition, topic.clone(), *from));
                     }
                 }
@@ -151,7 +154,38 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
             Err(fault) => prepared.refused.push((name.clone(), fault)),
         }
     }
+    prepared.gaps.extend(gaps);
     Ok(prepared)
+}
+
+/// Finds the partitions that the source has trimmed past their watermark, or cut off below it. Such a target must not
+/// join a read that the others can go on with, and nothing is skipped behind anybody's back.
+fn gaps(
+    clients: &Clients,
+    request: &Request,
+    starts: &HashMap<TopicPartition, i64>,
+) -> Result<HashMap<TopicPartition, Fault>, Fault> {
+    let partitions: Vec<TopicPartition> = starts.keys().cloned().collect();
+    let first = clients.source.offsets(&partitions, OffsetAt::Earliest)?;
+    let end = clients.source.offsets(&partitions, OffsetAt::Latest)?;
+    let target = request.target.name();
+    let gap = |partition: TopicPartition| {
+        let (from, first, end) = (starts.get(&partition)?, first.get(&partition)?, end.get(&partition)?);
+        let reason = if from < first {
+            format!(
+                "{partition} for target {target}: offsets {from} to {} are gone from the source, which starts at {first}",
+                first - 1
+            )
+        } else if from > end {
+            format!(
+                "{partition} for target {target}: it goes on at offset {from}, and the source ends at {end}: was it truncated or created anew?"
+            )
+        } else {
+            return None;
+        };
+        Some((partition, Fault::new(FaultClass::Config, reason)))
+    };
+    Ok(partitions.into_iter().filter_map(gap).collect())
 }
 
 fn make_ready(

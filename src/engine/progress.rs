@@ -3,8 +3,8 @@
 //! They are kept outside the actors, so that a new generation of an actor goes on where the last one got to.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 
@@ -64,6 +64,12 @@ impl Volume {
 pub struct TargetStats {
     /// Acknowledged by the target.
     pub written: Volume,
+    life: Mutex<Arc<TargetLoad>>,
+}
+
+/// What one life of a target holds. A new life counts from nothing, and an old one can't spoil its count.
+#[derive(Debug, Default)]
+pub struct TargetLoad {
     /// Bytes that the target has not acknowledged.
     pub backlog: AtomicU64,
     /// Partitions that follow the shared read.
@@ -75,12 +81,25 @@ pub struct TargetStats {
 }
 
 impl TargetStats {
-    /// What the target holds now.
+    /// Begins a new life.
+    pub fn begin(&self) -> Arc<TargetLoad> {
+        let life = Arc::<TargetLoad>::default();
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = life.clone();
+        life
+    }
+
+    /// What the present life holds.
+    pub fn life(&self) -> Arc<TargetLoad> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same, as the judge wants it.
     pub fn load(&self) -> Load {
+        let life = self.life();
         Load {
-            backlog: self.backlog.load(Ordering::Relaxed),
-            attached: self.attached.load(Ordering::Relaxed) > 0,
-            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            backlog: life.backlog.load(Ordering::Relaxed),
+            attached: life.attached.load(Ordering::Relaxed) > 0,
+            acknowledged: life.acknowledged.load(Ordering::Relaxed),
         }
     }
 }

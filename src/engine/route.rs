@@ -31,6 +31,8 @@ const DISCOVERY: Duration = Duration::from_secs(5);
 const COMMIT: Duration = Duration::from_secs(1);
 /// Offsets of a group without members expire after a week without a commit: even idle partitions are committed.
 const COMMIT_ALL: u64 = 600;
+/// How long the last commit and the closing of the clients may take.
+const CLOSING: Duration = Duration::from_secs(10);
 /// How often the targets' loads are compared.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -101,8 +103,11 @@ impl Route {
     /// A route that begins when it is started.
     pub fn new(params: Params) -> Self {
         let targets = params.plan.targets.iter().map(|_| TargetSlot::default()).collect();
-        let judge = Judge::new(params.plan.targets.len(), params.plan.in_flight);
-        let live = Lane::new(&params.flow, [params.process.clone(), params.gate.clone()], Urgency::Live);
+        // alone there is nobody to catch up beside the shared read
+        let shared = if params.plan.targets.len() > 1 { params.plan.in_flight / 2 } else { params.plan.in_flight };
+        let gates = [params.process.clone(), params.gate.clone(), Gate::new(shared)];
+        let live = Lane::new(&params.flow, gates, Urgency::Live);
+        let judge = Judge::new(params.plan.targets.len(), shared);
         Self {
             source: None,
             router: None,
@@ -221,6 +226,7 @@ impl Route {
             reader,
             lane: self.live.clone(),
             batch_bytes: self.params.plan.batch.max_bytes,
+            reads_for: None,
             out: router.clone().recipient(),
             owner: ctx.address().recipient(),
             watch: Self::watch(ctx, Child::Consumer(partition), self.generation),
@@ -267,6 +273,9 @@ impl Route {
         let mut undone: Vec<String> = self.broken.values().map(|fault| fault.reason.clone()).collect();
         if let Some(fault) = self.source_fault.as_ref().filter(|fault| fault.class == FaultClass::Config) {
             undone.push(fault.reason.clone());
+            if !self.discovered {
+                return self.stop(undone, false, ctx);
+            }
         } else if !self.discovered {
             return;
         } else if self.topics.is_empty() {
@@ -281,7 +290,7 @@ impl Route {
                 return;
             }
             undone.extend(slot.refused().map(|fault| fault.reason.clone()));
-            let counts = |tp: &TopicPartition| !self.broken.contains_key(tp) && !slot.refuses(&tp.topic);
+            let counts = |tp: &TopicPartition| !self.broken.contains_key(tp) && !slot.refuses(tp);
             if self.source_fault.is_none() && !self.params.progress.reached(index, counts) {
                 return;
             }
@@ -323,26 +332,36 @@ impl Route {
         let mut stopping = stopping.clone();
         let (route, progress) = (self.name().to_owned(), self.params.progress.clone());
         let targets: Vec<_> = self.targets.iter_mut().map(TargetSlot::take_for_close).collect();
+        let source = self.source.take();
+        let closing = stopping.clone();
+        // every client is closed there, too: that blocks
         let work = spawn_blocking(move || {
-            for (target, (writer, group)) in targets.into_iter().enumerate() {
+            for (target, (writer, clients)) in targets.into_iter().enumerate() {
                 if let Some(writer) = writer {
                     writer.close();
                 }
                 let offsets = progress.to_commit(target, false);
-                if let (Some(group), false) = (group, offsets.is_empty())
+                if let (Some(group), false) = (clients.and_then(|clients| clients.group), offsets.is_empty())
                     && let Err(fault) = group.commit(&offsets)
                 {
                     stopping.undone.push(format!("watermarks could not be committed: {fault}"));
                 }
             }
+            drop(source);
             stopping
         });
-        ctx.spawn(work.into_actor(self).map(move |stopping, this, ctx| {
-            let (undone, again) = stopping.map_or_else(
-                |error| (vec![format!("closing panicked: {error}")], false),
-                |stopping| (stopping.undone, stopping.again),
-            );
-            this.params.owner.do_send(RouteEnded { route, undone, again });
+        // librdkafka waits for a commit's answer as long as it takes
+        let work = tokio::time::timeout(CLOSING, work);
+        ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
+            let Stopping { undone, again, .. } = match result {
+                Ok(Ok(stopping)) => stopping,
+                Ok(Err(_)) | Err(_) => {
+                    let mut late = closing.clone();
+                    late.undone.push("the last watermarks could not be committed in time".to_owned());
+                    late
+                }
+            };
+            this.params.owner.do_send(RouteEnded { route: route.clone(), undone, again });
             ctx.stop();
         }));
     }
@@ -394,6 +413,16 @@ fn look(plan: &RoutePlan, source: Option<Arc<Admin>>, known: &Topics) -> Result<
     Ok(Found { source, topics, unreadable, ends })
 }
 
+impl Drop for Route {
+    /// The children know each other and would go on without their route; after a panic, beside a new one.
+    fn drop(&mut self) {
+        for consumer in self.consumers.values() {
+            consumer.do_send(Seek(None));
+        }
+        self.targets.iter_mut().for_each(TargetSlot::drain);
+    }
+}
+
 impl Actor for Route {
     type Context = Context<Self>;
 
@@ -415,8 +444,8 @@ impl Handler<Drain> for Route {
 impl Handler<Drained> for Route {
     type Result = ();
 
-    fn handle(&mut self, Drained(target): Drained, ctx: &mut Self::Context) {
-        self.targets[target].drained();
+    fn handle(&mut self, Drained { target, generation }: Drained, ctx: &mut Self::Context) {
+        self.targets[target].drained(generation);
         self.close_if_drained(ctx);
     }
 }
@@ -427,7 +456,10 @@ impl Handler<ReadFault> for Route {
     fn handle(&mut self, fault: ReadFault, _: &mut Self::Context) {
         if fault.fault.class == FaultClass::Config {
             tracing::error!(route = %self.name(), partition = %fault.partition, "this partition stops: {}", fault.fault);
-            self.broken.insert(fault.partition, fault.fault);
+            match fault.target {
+                Some(target) => self.targets[target].gap(fault.partition, fault.fault),
+                None => drop(self.broken.insert(fault.partition, fault.fault)),
+            }
         }
     }
 }

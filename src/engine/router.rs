@@ -39,6 +39,8 @@ struct Shared {
     /// Who asked before the first start, and from where.
     asked: Vec<Attach>,
     started: bool,
+    /// The latest turn that was heard of, per target: what belongs to an older one came late.
+    turns: HashMap<TargetIndex, u64>,
 }
 
 impl Router {
@@ -71,19 +73,24 @@ impl Router {
         let Attach { target, partition, next, turn } = ask;
         let Some(shared) = self.partitions.get_mut(&partition) else { return };
         let Some(Some(producer)) = self.targets.get(target) else { return };
+        let behind = |at: i64| at - next > JOIN_WITHIN;
         let at = match shared.next {
-            Some(at) if !shared.followers.is_empty() && at - next > JOIN_WITHIN => {
+            Some(at) if !shared.followers.is_empty() && behind(at) => {
                 return producer.do_send(Attachment::TooFarBehind { partition, turn });
             }
-            Some(at) if at <= next || !shared.followers.is_empty() => at,
-            // nobody follows: the read starts again where the first to come needs it
+            Some(at) if next - at <= JOIN_WITHIN && (at <= next || !shared.followers.is_empty()) => at,
+            // nobody follows, or all who do are far behind: the read goes on where this one needs it
             _ => {
+                for (follower, turn) in shared.followers.drain(..) {
+                    if let Some(Some(producer)) = self.targets.get(follower) {
+                        producer.do_send(Attachment::TooFarBehind { partition: partition.clone(), turn });
+                    }
+                }
                 shared.seek(next);
                 self.progress.set_live(&partition, next);
                 next
             }
         };
-        shared.followers.retain(|(follower, _)| *follower != target);
         shared.followers.push((target, turn));
         producer.do_send(Attachment::Granted { partition, at, turn });
     }
@@ -97,11 +104,23 @@ impl Shared {
         }
     }
 
-    /// Lets go of a target, if it follows or asked in this turn or an older one.
-    fn release(&mut self, target: TargetIndex, turn: u64) {
-        self.asked.retain(|ask| ask.target != target || ask.turn > turn);
+    /// Notes a turn of a target; says whether it is the latest.
+    fn is_latest(&mut self, target: TargetIndex, turn: u64) -> bool {
+        let latest = self.turns.entry(target).or_insert(turn);
+        *latest = turn.max(*latest);
+        *latest == turn
+    }
+
+    /// Takes a target off the followers, as it is about to be decided over again; the read goes on.
+    fn forget(&mut self, target: TargetIndex) {
+        self.followers.retain(|(follower, _)| *follower != target);
+    }
+
+    /// Lets go of a target, whatever turn it is in.
+    fn release(&mut self, target: TargetIndex) {
+        self.asked.retain(|ask| ask.target != target);
         let before = self.followers.len();
-        self.followers.retain(|(follower, its_turn)| *follower != target || *its_turn > turn);
+        self.followers.retain(|(follower, _)| *follower != target);
         if self.followers.is_empty() && before > 0 {
             self.next = None;
             if let Some(consumer) = &self.consumer {
@@ -135,7 +154,7 @@ impl Handler<TargetReady> for Router {
 
     fn handle(&mut self, ready: TargetReady, _: &mut Self::Context) {
         for shared in self.partitions.values_mut() {
-            shared.release(ready.target, u64::MAX);
+            shared.release(ready.target);
         }
         if let Some(slot) = self.targets.get_mut(ready.target) {
             *slot = ready.producer;
@@ -149,7 +168,11 @@ impl Handler<Attach> for Router {
     fn handle(&mut self, ask: Attach, ctx: &mut Self::Context) {
         let everybody = self.targets.len();
         let shared = self.partitions.entry(ask.partition.clone()).or_default();
+        if !shared.is_latest(ask.target, ask.turn) {
+            return;
+        }
         if shared.started {
+            shared.forget(ask.target);
             return self.decide(ask);
         }
         let partition = ask.partition.clone();
@@ -168,7 +191,11 @@ impl Handler<Detach> for Router {
 
     fn handle(&mut self, detach: Detach, _: &mut Self::Context) {
         if let Some(shared) = self.partitions.get_mut(&detach.partition) {
-            shared.release(detach.target, detach.turn);
+            // the turn is over: a question of it that is still under way came late
+            if shared.is_latest(detach.target, detach.turn) {
+                shared.turns.insert(detach.target, detach.turn + 1);
+                shared.release(detach.target);
+            }
         }
     }
 }

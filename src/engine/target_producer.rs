@@ -3,10 +3,9 @@
 //! What is handed to the writer is bounded by a window; the rest waits here, where it can be let go: when the target
 //! holds the others up it leaves the shared read, and what it had not begun is read again later, by its own read.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
 use tokio::time::Instant;
@@ -18,7 +17,7 @@ use super::messages::{
     Adopt, Attach, Attachment, CatchUpFrom, CaughtUp, Child, ChildGone, Detach, Drain, Drained, Leave, Produce,
     TargetFault, WriteNews,
 };
-use super::progress::{Progress, TargetIndex, TargetStats};
+use super::progress::{Progress, TargetIndex, TargetLoad};
 use super::router::Router;
 use crate::domain::batch::{OffsetRange, SharedBatch};
 use crate::domain::fault::Fault;
@@ -65,20 +64,23 @@ pub type OpenWriter<'a> = &'a dyn Fn(Addr<TargetProducer>) -> Result<Arc<dyn Wri
 /// The actor.
 pub struct TargetProducer {
     params: Params,
+    load: Arc<TargetLoad>,
     writer: Option<Arc<dyn Writer>>,
     catch_up: Option<Addr<CatchUp>>,
     feeds: HashMap<TopicPartition, Feed>,
     /// Feeds with something to hand over, each once.
     line: VecDeque<TopicPartition>,
-    /// What was handed over, by ticket.
+    /// Feeds that have left the shared read and wait to ask for it again.
+    leaving: HashSet<TopicPartition>,
+    /// What was handed over, by ticket; what was refused of it included.
     handed: HashMap<u64, Handed>,
-    handed_bytes: u64,
-    handed_records: usize,
+    /// What is with the writer.
+    with_writer: Window,
     tickets: u64,
     draining: bool,
 }
 
-/// A batch, or what was refused of it, on its way.
+/// A batch, or the part of it that was handed over.
 struct Handed {
     partition: TopicPartition,
     batch: SharedBatch,
@@ -86,29 +88,34 @@ struct Handed {
     /// What it counts for in the window and in the backlog.
     bytes: u64,
     records: usize,
-    /// When its refused records are to be tried again; `None` while it is with the writer.
-    waits_since: Option<Instant>,
+    /// Whether it was refused, and is out of the window since.
+    refused: bool,
+}
+
+/// What is with the writer and not acknowledged.
+#[derive(Debug, Default)]
+struct Window {
+    tickets: usize,
+    bytes: u64,
+    records: usize,
 }
 
 impl TargetProducer {
     /// A producer without partitions. It needs [`Equipment`] before it can write.
     pub fn new(params: Params) -> Self {
         Self {
+            load: params.progress.targets[params.target].begin(),
             params,
             writer: None,
             catch_up: None,
             feeds: HashMap::new(),
             line: VecDeque::new(),
+            leaving: HashSet::new(),
             handed: HashMap::new(),
-            handed_bytes: 0,
-            handed_records: 0,
+            with_writer: Window::default(),
             tickets: 0,
             draining: false,
         }
-    }
-
-    fn stats(&self) -> &TargetStats {
-        &self.params.progress.targets[self.params.target]
     }
 
     /// Hands over what the window has room for, a batch of each feed in turn.
@@ -116,18 +123,16 @@ impl TargetProducer {
         // several partitions share the window, so that one that is stuck leaves room for the others
         let share = if self.feeds.len() > 1 { self.params.window / 2 } else { self.params.window };
         while let Some(partition) = self.line.pop_front() {
-            let full = self.handed_bytes >= self.params.window || self.handed_records >= WINDOW_RECORDS;
-            if full && self.handed_bytes > 0 {
-                self.line.push_front(partition);
-                return;
+            let window = &self.with_writer;
+            if window.bytes > 0 && (window.bytes >= self.params.window || window.records >= WINDOW_RECORDS) {
+                return self.line.push_front(partition);
             }
             let Some(feed) = self.feeds.get_mut(&partition) else { continue };
             feed.listed = false;
-            if feed.handed >= share {
-                continue; // listed again with its next acknowledgement
-            }
-            self.hand_over(&partition);
-            self.list(&partition);
+            if feed.handed < share {
+                self.hand_over(&partition);
+                self.list(&partition);
+            } // else it is listed again with its next acknowledgement
         }
     }
 
@@ -144,107 +149,134 @@ impl TargetProducer {
     fn hand_over(&mut self, partition: &TopicPartition) {
         let Some(feed) = self.feeds.get_mut(partition) else { return };
         let Some((batch, range, bytes)) = feed.take(Instant::now()) else { return };
-        self.handed_bytes += bytes;
         let records = batch.payload.records_in(range);
-        self.handed_records += records;
-        let (partition, topic) = (partition.clone(), feed.topic.clone());
-        let ticket = self.issue(Handed { partition, batch: batch.clone(), range, bytes, records, waits_since: None });
-        if let Some(writer) = &self.writer {
-            writer.write(Write { ticket, batch, part: Part::In(range), topic });
-        }
+        let partition = partition.clone();
+        self.tickets += 1;
+        self.handed.insert(self.tickets, Handed { partition, batch, range, bytes, records, refused: false });
+        self.with_writer.bytes += bytes;
+        self.with_writer.records += records;
+        self.write(self.tickets, Part::In(range));
     }
 
-    fn issue(&mut self, handed: Handed) -> u64 {
-        self.tickets += 1;
-        self.handed.insert(self.tickets, handed);
-        self.tickets
+    fn write(&mut self, ticket: u64, part: Part) {
+        let Some(handed) = self.handed.get(&ticket) else { return };
+        let (Some(writer), Some(feed)) = (&self.writer, self.feeds.get_mut(&handed.partition)) else { return };
+        feed.with_writer += 1;
+        self.with_writer.tickets += 1;
+        writer.write(Write { ticket, batch: handed.batch.clone(), part, topic: feed.topic.clone() });
+    }
+
+    /// The writer has done with a ticket, for better or worse.
+    fn written(&mut self, ticket: u64, refusals: &[Refusal], ctx: &mut Context<Self>) {
+        let Some(handed) = self.handed.get_mut(&ticket) else { return };
+        let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
+        let partition = handed.partition.clone();
+        feed.with_writer -= 1;
+        self.with_writer.tickets -= 1;
+        if !handed.refused {
+            self.with_writer.bytes -= handed.bytes;
+            self.with_writer.records -= handed.records;
+        }
+        if refusals.is_empty() {
+            if !handed.refused || feed.refused.accepted(ticket) {
+                self.acknowledged(ticket);
+            }
+        } else {
+            handed.refused = true;
+            self.refused(ticket, refusals, ctx);
+        }
+        self.try_again(&partition);
+        self.list(&partition);
+        self.pump();
+        self.ask_again();
+        self.finish_drain();
     }
 
     /// Everything of a ticket is acknowledged.
-    fn acknowledged(&mut self, handed: Handed, was_held: bool) {
-        let bytes = handed.bytes;
-        self.handed_bytes -= bytes;
-        self.handed_records -= handed.records;
-        let stats = self.stats();
-        stats.backlog.fetch_sub(bytes, Relaxed);
-        stats.acknowledged.fetch_add(1, Relaxed);
-        let data = if bytes > 0 { handed.batch.payload.data_bytes() } else { 0 };
-        stats.written.add(handed.records as u64, data);
+    fn acknowledged(&mut self, ticket: u64) {
+        let Some(handed) = self.handed.remove(&ticket) else { return };
         let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
-        feed.held -= u32::from(was_held);
-        if feed.acknowledge(handed.range.end, bytes, handed.records, Instant::now()) {
+        self.load.backlog.fetch_sub(handed.bytes, Relaxed);
+        self.load.acknowledged.fetch_add(1, Relaxed);
+        let data = if handed.bytes > 0 { handed.batch.payload.data_bytes() } else { 0 };
+        self.params.progress.targets[self.params.target].written.add(handed.records as u64, data);
+        if feed.acknowledge(handed.range.end, handed.bytes, handed.records, Instant::now()) {
             self.params.progress.raise(self.params.target, &handed.partition, feed.watermark.offset());
         }
-        if feed.mode == Mode::Leaving {
-            self.ask(&handed.partition);
-        }
-        self.list(&handed.partition);
     }
 
-    /// Some records of a ticket were refused: only those are tried again, after a while.
-    fn refused(&mut self, ticket: u64, refusals: Vec<Refusal>, ctx: &mut Context<Self>) {
-        let Some(handed) = self.handed.get_mut(&ticket) else { return };
+    /// Some records of a ticket were refused: the feed is held, and leaves the shared read so that it holds nobody else.
+    fn refused(&mut self, ticket: u64, refusals: &[Refusal], ctx: &mut Context<Self>) {
+        let (Some(handed), Some(first)) = (self.handed.get(&ticket), refusals.first()) else { return };
         let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
-        let Some(first) = refusals.first() else { return };
-        let ran = handed.waits_since.map_or(Duration::ZERO, |since| since.elapsed());
-        feed.held += u32::from(handed.waits_since.is_none());
-        handed.waits_since = Some(Instant::now());
-        let delay = feed.backoff.next_delay(ran);
-        let fault = Fault::new(
-            first.fault.class,
-            format!("{} of {}: {} ({} records)", handed.partition, handed.range, first.fault, refusals.len()),
-        );
-        tracing::warn!(target = %self.params.name, class = fault.class.name(), attempt = feed.backoff.attempt(),
-            retry_in = ?delay, "refused: {fault}");
-        self.params.owner.fault.do_send(TargetFault { target: self.params.target, fault });
-        if self.draining {
-            return self.give_up(ticket);
-        }
+        let partition = handed.partition.clone();
         let positions: Vec<u32> = refusals.iter().map(|refusal| refusal.position).collect();
-        ctx.run_later(delay, move |this, _| this.try_again(ticket, positions));
+        let count = positions.len();
+        let delay = feed.refused.refused(ticket, positions, Instant::now());
+        let reason = format!("{partition} of {}: {} ({count} records)", handed.range, first.fault);
+        if !delay.is_zero() {
+            tracing::warn!(target = %self.params.name, class = first.fault.class.name(), attempt = feed.refused.attempt(),
+                retry_in = ?delay, "refused: {reason}");
+            let fault = Fault::new(first.fault.class, reason);
+            self.params.owner.fault.do_send(TargetFault { target: self.params.target, fault });
+        }
+        feed.retry_at = Some(Instant::now() + delay);
+        let mode = feed.mode;
+        if mode != Mode::Leaving {
+            self.leave(&partition);
+        }
+        ctx.run_later(delay, move |this, _| this.try_again(&partition));
     }
 
-    fn try_again(&mut self, ticket: u64, positions: Vec<u32>) {
-        let Some(handed) = self.handed.get(&ticket) else { return };
-        let Some(feed) = self.feeds.get(&handed.partition) else { return };
-        let (batch, topic) = (handed.batch.clone(), feed.topic.clone());
-        if let Some(writer) = &self.writer {
-            writer.write(Write { ticket, batch, part: Part::Only(positions), topic });
+    /// Makes the next attempt at a feed's refused records, when it is due and nothing else of the feed is under way.
+    fn try_again(&mut self, partition: &TopicPartition) {
+        let Some(feed) = self.feeds.get_mut(partition) else { return };
+        let due = feed.retry_at.is_none_or(|at| at <= Instant::now());
+        if self.draining || feed.with_writer > 0 || !due {
+            return;
         }
-    }
-
-    /// Forgets a ticket whose records were refused: they are below no watermark, and the next start reads them again.
-    fn give_up(&mut self, ticket: u64) {
-        if let Some(handed) = self.handed.remove(&ticket) {
-            self.stats().backlog.fetch_sub(handed.bytes, Relaxed);
+        if let Some((ticket, positions)) = feed.refused.next_attempt() {
+            self.write(ticket, Part::Only(positions));
         }
-        self.finish_drain();
     }
 
     /// Leaves the shared read of a partition: lets go of what has not begun, and asks again once the rest is through.
     fn leave(&mut self, partition: &TopicPartition) {
         let Some(feed) = self.feeds.get_mut(partition) else { return };
-        let let_go = feed.queued_bytes();
+        self.load.backlog.fetch_sub(feed.queued_bytes(), Relaxed);
         feed.let_go();
         let turn = feed.turn;
         feed.turn += 1;
-        let caught_up = matches!(feed.mode, Mode::Joining(_) | Mode::CatchingUp);
+        let reads = matches!(feed.mode, Mode::Joining(_) | Mode::CatchingUp);
         feed.mode = Mode::Leaving;
-        self.stats().backlog.fetch_sub(let_go, Relaxed);
+        self.leaving.insert(partition.clone());
         self.params.router.do_send(Detach { target: self.params.target, partition: partition.clone(), turn });
-        if caught_up && let Some(catch_up) = &self.catch_up {
+        if reads && let Some(catch_up) = &self.catch_up {
             catch_up.do_send(CaughtUp(partition.clone()));
         }
-        self.ask(partition);
         self.count_modes();
     }
 
-    /// Asks to follow the shared read, once nothing is under way.
-    fn ask(&mut self, partition: &TopicPartition) {
-        let Some(feed) = self.feeds.get_mut(partition) else { return };
-        if feed.under_way > 0 || self.draining {
+    /// Lets feeds that have left ask for the shared read, once nothing of theirs is under way; but not while the target
+    /// answers nothing: then it would hold the others up again at once.
+    fn ask_again(&mut self) {
+        if self.leaving.is_empty() || self.draining {
             return;
         }
+        let through: Vec<TopicPartition> = self
+            .leaving
+            .iter()
+            .filter(|partition| self.feeds.get(*partition).is_some_and(|feed| feed.under_way == 0))
+            .cloned()
+            .collect();
+        for partition in through {
+            self.leaving.remove(&partition);
+            self.ask(&partition);
+        }
+    }
+
+    fn ask(&mut self, partition: &TopicPartition) {
+        let Some(feed) = self.feeds.get_mut(partition) else { return };
         feed.mode = Mode::Asking;
         let (target, next, turn) = (self.params.target, feed.next(), feed.turn);
         self.params.router.do_send(Attach { target, partition: partition.clone(), next, turn });
@@ -264,31 +296,22 @@ impl TargetProducer {
     }
 
     fn count_modes(&self) {
-        let attached =
-            self.feeds.values().filter(|feed| matches!(feed.mode, Mode::Attached | Mode::Joining(_))).count();
-        let stats = self.stats();
-        stats.attached.store(attached as u64, Relaxed);
-        stats.detached.store((self.feeds.len() - attached) as u64, Relaxed);
+        let attached = self.feeds.values().filter(|feed| feed.mode.follows()).count();
+        self.load.attached.store(attached as u64, Relaxed);
+        self.load.detached.store((self.feeds.len() - attached) as u64, Relaxed);
     }
 
+    /// What was refused is below no watermark: the next start reads it again, and the drain does not wait for it.
     fn finish_drain(&self) {
-        if self.draining && self.handed.is_empty() {
-            self.params.owner.drained.do_send(Drained(self.params.target));
+        if self.draining && self.with_writer.tickets == 0 {
+            let (target, generation) = (self.params.target, self.params.generation);
+            self.params.owner.drained.do_send(Drained { target, generation });
         }
     }
 }
 
 impl Actor for TargetProducer {
     type Context = Context<Self>;
-}
-
-impl Drop for TargetProducer {
-    /// What it held is let go: the next generation starts from the watermarks.
-    fn drop(&mut self) {
-        let stats = self.stats();
-        stats.backlog.store(0, Relaxed);
-        stats.attached.store(0, Relaxed);
-    }
 }
 
 /// What can only be made once the actor has an address.
@@ -319,7 +342,9 @@ impl Handler<Adopt> for TargetProducer {
             return;
         }
         self.params.progress.raise(self.params.target, &adopt.partition, adopt.from);
-        self.feeds.insert(adopt.partition.clone(), Feed::new(adopt.topic, adopt.from));
+        // turns of an earlier life are all older
+        let turn = self.params.generation << 32;
+        self.feeds.insert(adopt.partition.clone(), Feed::new(adopt.topic, adopt.from, turn));
         self.ask(&adopt.partition);
         self.count_modes();
     }
@@ -350,8 +375,10 @@ impl Handler<Attachment> for TargetProducer {
             }
             Attachment::TooFarBehind { partition, turn } => {
                 let Some(feed) = self.feeds.get_mut(&partition).filter(|feed| feed.turn == turn) else { return };
-                if matches!(feed.mode, Mode::Asking | Mode::CatchingUp) {
+                // a follower can be told so too: another target is far ahead, and the shared read goes on from there
+                if feed.mode != Mode::Leaving {
                     feed.mode = Mode::CatchingUp;
+                    self.load.backlog.fetch_sub(feed.let_go_ahead(), Relaxed);
                     let next = feed.next();
                     self.catch_up_from(partition, next, turn);
                 }
@@ -377,14 +404,14 @@ impl Handler<Produce> for TargetProducer {
             Offered::Hole => {
                 tracing::error!(target = %self.params.name, %partition, %range, next = feed.next(), "a hole in the feed: reading again");
                 self.leave(&partition);
+                self.ask_again();
             }
             Offered::Taken => {
                 let before = feed.queued_bytes();
                 let joined = feed.try_join();
                 let dropped = before - feed.queued_bytes();
-                let stats = self.stats();
-                stats.backlog.fetch_add(bytes, Relaxed);
-                stats.backlog.fetch_sub(dropped, Relaxed);
+                self.load.backlog.fetch_add(bytes, Relaxed);
+                self.load.backlog.fetch_sub(dropped, Relaxed);
                 if joined {
                     self.joined(&partition);
                     self.count_modes();
@@ -401,15 +428,7 @@ impl Handler<WriteNews> for TargetProducer {
 
     fn handle(&mut self, WriteNews(event): WriteNews, ctx: &mut Self::Context) {
         match event {
-            WriteEvent::Written { ticket, refused } if refused.is_empty() => {
-                if let Some(handed) = self.handed.remove(&ticket) {
-                    let was_held = handed.waits_since.is_some();
-                    self.acknowledged(handed, was_held);
-                    self.pump();
-                    self.finish_drain();
-                }
-            }
-            WriteEvent::Written { ticket, refused } => self.refused(ticket, refused, ctx),
+            WriteEvent::Written { ticket, refused } => self.written(ticket, &refused, ctx),
             WriteEvent::Trouble(fault) => {
                 self.params.owner.fault.do_send(TargetFault { target: self.params.target, fault });
             }
@@ -426,17 +445,19 @@ impl Handler<Leave> for TargetProducer {
     type Result = ();
 
     fn handle(&mut self, _: Leave, _: &mut Self::Context) {
-        let follows = |feed: &Feed| matches!(feed.mode, Mode::Attached | Mode::Joining(_));
-        let holds = |feed: &Feed| feed.under_way > 0 || feed.has_queued();
-        let leaving: Vec<TopicPartition> = self
-            .feeds
-            .iter()
-            .filter(|(_, feed)| follows(feed) && holds(feed))
-            .map(|(partition, _)| partition.clone())
-            .collect();
-        tracing::warn!(target = %self.params.name, partitions = leaving.len(), "detached: it holds the others up and goes on by its own read");
+        let holds = |feed: &Feed| feed.mode.follows() && (feed.under_way > 0 || feed.has_queued());
+        let leaving: Vec<TopicPartition> =
+            self.feeds.iter().filter(|(_, feed)| holds(feed)).map(|(partition, _)| partition.clone()).collect();
+        if leaving.is_empty() {
+            return;
+        }
+        tracing::warn!(target = %self.params.name, partitions = leaving.len(),
+            "detached: it holds the others up and goes on by its own read");
         for partition in leaving {
             self.leave(&partition);
+        }
+        if self.with_writer.tickets == 0 {
+            self.ask_again();
         }
     }
 }
@@ -447,16 +468,10 @@ impl Handler<Drain> for TargetProducer {
     /// Finishes what the writer has; what waits here is read again by the next start.
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
         self.draining = true;
-        let mut let_go = 0;
+        self.line.clear();
         for feed in self.feeds.values_mut() {
-            let_go += feed.queued_bytes();
+            self.load.backlog.fetch_sub(feed.queued_bytes(), Relaxed);
             feed.let_go();
-        }
-        self.stats().backlog.fetch_sub(let_go, Relaxed);
-        let waiting: Vec<u64> =
-            self.handed.iter().filter(|(_, handed)| handed.waits_since.is_some()).map(|(ticket, _)| *ticket).collect();
-        for ticket in waiting {
-            self.give_up(ticket);
         }
         self.finish_drain();
     }

@@ -39,6 +39,8 @@ pub(super) struct TargetSlot {
     /// Topics that are written: name → partitions.
     written: Topics,
     refused: BTreeMap<String, Fault>,
+    /// Partitions that can't be read for this target until somebody changes something.
+    gaps: BTreeMap<TopicPartition, Fault>,
     fault: Option<Fault>,
     logged: Option<Instant>,
     backoff: Backoff,
@@ -64,6 +66,7 @@ impl Default for TargetSlot {
             prepared_once: false,
             written: Topics::new(),
             refused: BTreeMap::new(),
+            gaps: BTreeMap::new(),
             fault: None,
             logged: None,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60)),
@@ -88,11 +91,15 @@ impl TargetSlot {
     }
 
     pub(super) fn refused(&self) -> impl Iterator<Item = &Fault> {
-        self.refused.values()
+        self.refused.values().chain(self.gaps.values())
     }
 
-    pub(super) fn refuses(&self, topic: &str) -> bool {
-        self.refused.contains_key(topic)
+    pub(super) fn refuses(&self, partition: &TopicPartition) -> bool {
+        self.refused.contains_key(&*partition.topic) || self.gaps.contains_key(partition)
+    }
+
+    pub(super) fn gap(&mut self, partition: TopicPartition, fault: Fault) {
+        self.gaps.insert(partition, fault);
     }
 
     pub(super) fn drain(&mut self) {
@@ -105,17 +112,19 @@ impl TargetSlot {
         }
     }
 
-    pub(super) fn drained(&mut self) {
-        self.drained = true;
+    /// A word of an earlier life changes nothing.
+    pub(super) fn drained(&mut self, generation: u64) {
+        self.drained |= generation == self.generation;
     }
 
     pub(super) fn is_drained(&self) -> bool {
         self.drained
     }
 
-    pub(super) fn take_for_close(&mut self) -> (Option<Arc<dyn Writer>>, Option<Arc<Group>>) {
+    /// Its writer and its clients: closing them blocks.
+    pub(super) fn take_for_close(&mut self) -> (Option<Arc<dyn Writer>>, Option<Clients>) {
         let writer = self.life.as_ref().map(|life| life.writer.clone());
-        (writer, self.clients.as_ref().and_then(|clients| clients.group.clone()))
+        (writer, self.clients.take())
     }
 
     /// Notes trouble that the writer goes on with by itself; the same one is logged now and then only.
@@ -200,12 +209,19 @@ impl Route {
         let name = self.params.plan.targets[index].name();
         let slot = &mut self.targets[index];
         (slot.prepared_once, slot.fault) = (true, None);
-        for topic in topics.keys() {
-            slot.refused.remove(topic);
-        }
+        let before = std::mem::take(&mut slot.refused);
+        slot.refused.extend(
+            before.iter().filter(|(topic, _)| !topics.contains_key(*topic)).map(|(t, f)| (t.clone(), f.clone())),
+        );
         for (topic, fault) in prepared.refused {
-            tracing::error!(route = %self.params.plan.name, target = name, topic, "not copied: {fault}");
+            if before.get(&topic) != Some(&fault) {
+                tracing::error!(route = %self.params.plan.name, target = name, topic, "not copied: {fault}");
+            }
             slot.refused.insert(topic, fault);
+        }
+        for (partition, fault) in prepared.gaps {
+            tracing::error!(route = %self.params.plan.name, target = name, %partition, "this partition stops: {fault}");
+            slot.gap(partition, fault);
         }
         for (partition, topic, from) in prepared.partitions {
             let count = topics.get(&*partition.topic).copied().unwrap_or_default();
@@ -223,7 +239,7 @@ impl Route {
         self.targets[index].generation += 1;
         let generation = self.targets[index].generation;
         let plan = self.params.plan.clone();
-        let window = plan.in_flight / (2 * plan.targets.len() as u64);
+        let window = own_share(&plan);
         let producer = self.spawn_producer(index, generation, window, &router, ctx);
         let news = producer.clone();
         // on the writer's thread; bounded by what was handed to it
@@ -274,7 +290,7 @@ impl Route {
             target: index,
             open_reader: Box::new(move || open_reader(&plan, partitions)),
             lane: Lane::new(&self.params.flow, gates, Urgency::CatchUp),
-            batch_bytes: self.params.plan.batch.max_bytes,
+            batch_bytes: self.params.plan.batch.max_bytes.min(window),
             producer,
             router: router.clone(),
             owner: me.recipient(),
@@ -321,6 +337,14 @@ impl Route {
             }
         }));
     }
+}
+
+/// What one target may have in flight for itself: handed to its writer, or read by its own read.
+///
+/// With several targets the shared read gets half of the route's budget, and the other half is theirs in equal parts.
+/// So a read that catches up always finds permits, whatever the shared read and the other targets do.
+pub(super) fn own_share(plan: &RoutePlan) -> u64 {
+    plan.in_flight / (2 * plan.targets.len() as u64)
 }
 
 /// Watermarks that this process knows already.

@@ -9,6 +9,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use super::fault_map::class_of_error;
 use crate::domain::fault::{Fault, FaultClass};
@@ -16,6 +17,9 @@ use crate::plan::{ClusterSpec, SaslMechanism};
 
 /// How long a client is given to hand over all that it has to say.
 pub(super) const SERVE: Duration = Duration::from_millis(5);
+
+/// An error older than this explains nothing any more.
+const RECENT: Duration = Duration::from_secs(15);
 
 /// The version of the librdkafka that is linked in.
 pub fn library_version() -> String {
@@ -30,7 +34,7 @@ pub(super) type FaultSink = Arc<dyn Fn(Fault) + Send + Sync>;
 pub(super) struct Context {
     cluster: String,
     sink: Option<FaultSink>,
-    last: Mutex<Option<Fault>>,
+    last: Mutex<Option<(Instant, Fault)>>,
 }
 
 impl Context {
@@ -43,6 +47,7 @@ impl Context {
     /// the client reported by itself, because that is its cause.
     pub(super) fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = last.filter(|(at, _)| at.elapsed() < RECENT).map(|(_, fault)| fault);
         let class = class_of_error(error);
         match last {
             Some(cause) if class == FaultClass::System => Fault::new(cause.class, format!("{doing}: {}", cause.reason)),
@@ -66,7 +71,7 @@ impl ClientContext for Context {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // "all brokers are down" follows every cause and explains none
         if last.is_none() || !reason.contains("brokers are down") {
-            *last = Some(fault.clone());
+            *last = Some((Instant::now(), fault.clone()));
         }
         drop(last);
         if let Some(sink) = &self.sink {

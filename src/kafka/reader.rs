@@ -144,11 +144,13 @@ enum Filled {
 impl Worker {
     fn run(mut self) {
         let mut items = Vec::new();
+        let mut looked = Instant::now();
         loop {
             let now = Instant::now();
             let wait = self.deadlines.front().map_or(IDLE, |(at, _)| at.saturating_duration_since(now).min(IDLE));
             self.inbox.take(&mut items, wait);
-            if items.is_empty() && wait == IDLE {
+            if now.duration_since(looked) >= IDLE {
+                looked = now;
                 self.look_after_all();
             }
             for item in items.drain(..) {
