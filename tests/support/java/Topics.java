@@ -90,7 +90,18 @@ final class Topics {
         for (int partition = 0; partition < partitions; partition++) {
             ends.put(new TopicPartition(topic(request), partition), OffsetSpec.latest());
         }
-        admin(request).listOffsets(ends).all().get(20, TimeUnit.SECONDS);
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
+        while (true) {
+            try {
+                admin(request).listOffsets(ends).all().get(20, TimeUnit.SECONDS);
+                return;
+            } catch (ExecutionException e) {
+                boolean young = e.getCause() instanceof UnknownTopicOrPartitionException;
+                if (!young || System.nanoTime() > deadline) {
+                    throw e;
+                }
+            }
+        }
     }
 
     static JsonNode deleteRecords(JsonNode request) throws Exception {
