@@ -1,0 +1,16 @@
+//! What anabranch shows on real Kafka: the engine as a process, between brokers, judged by another client.
+//!
+//! Tests take turns (`regions()` holds the turn). `tests/run` fetches what they need; after that a single one runs with
+//! `cargo test --release --test end_to_end <name>`. With `ANABRANCH_KEEP=1` the brokers' folders are kept, in `target/tmp`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod copy;
+mod fan_out;
+mod harness;
+mod outages;
+mod restarts;
+mod security;
+mod topics;

@@ -1,0 +1,72 @@
+//! A target that is down holds nobody else back, and misses nothing once it is there again.
+
+use std::time::Instant;
+
+use crate::support::cluster::{Regions, regions};
+use crate::support::config::Config;
+use crate::support::engine::Engine;
+use crate::support::ledger::Ledger;
+use crate::support::records::Bulk;
+use crate::support::topic::Topic;
+use crate::support::{eventually, seconds};
+
+fn config(regions: &Regions, topic: &str) -> Config {
+    Config::new()
+        .cluster("guangzhou", regions.guangzhou)
+        .cluster("shanghai", regions.shanghai)
+        .cluster("chengdu", regions.chengdu)
+        .fan_out("guangzhou", topic, &["shanghai", "chengdu"])
+}
+
+/// Ends the engine, and checks both targets: nothing missing, and nothing repeated where nothing failed.
+fn check(engine: Engine, source: &Topic, steady: &Topic, unsteady: &Topic) {
+    engine.drain().assert_bounded();
+    let written = source.committed_rows();
+    Ledger::compare(&written, &steady.all_rows()).assert_exact();
+    let duplicated = Ledger::compare(&written, &unsteady.all_rows()).assert_at_least_once();
+    println!("{duplicated} of {} records arrived again on the target that was down", written.len());
+}
+
+#[test]
+fn a_target_that_is_down_at_the_start_is_served_when_it_comes() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("outages.start").create(4);
+    let [steady, unsteady] = [regions.shanghai, regions.chengdu].map(|cluster| cluster.topic("outages.start"));
+    source.fill(50_000, Bulk { value_size: 1_000, ..Bulk::over(4) });
+
+    regions.chengdu.stop();
+    let mut engine = Engine::run(&config(&regions, "outages.start"));
+    source.wait_for("shanghai");
+    source.fill(1_000, Bulk::over(4).numbered_from(100_000));
+    source.wait_for("shanghai");
+    engine.assert_running();
+    regions.chengdu.restart();
+    source.wait_for("chengdu");
+
+    check(engine, &source, &steady, &unsteady);
+}
+
+#[test]
+fn a_target_that_goes_down_for_20_seconds_holds_nobody_back() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("outages.middle").create(4);
+    let [steady, unsteady] =
+        [regions.shanghai, regions.chengdu].map(|cluster| cluster.topic("outages.middle").create(4));
+    let load = source.load(2_000, Bulk { value_size: 1_000, ..Bulk::over(4) });
+    let mut engine = Engine::run(&config(&regions, "outages.middle"));
+    eventually(seconds(30), "records arrive on both", || steady.end() > 2_000 && unsteady.end() > 2_000);
+
+    regions.chengdu.kill();
+    let down = Instant::now();
+    while down.elapsed() < seconds(20) {
+        let before = steady.end();
+        eventually(seconds(5), "the other target's records keep arriving", || steady.end() >= before + 1_000);
+        engine.assert_running();
+    }
+    regions.chengdu.restart();
+    load.stop();
+    source.wait_for("shanghai");
+    source.wait_for("chengdu");
+
+    check(engine, &source, &steady, &unsteady);
+}

@@ -1,0 +1,63 @@
+//! The engine's config file, put together by a test.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+
+/// The name of the route that `fan_out` makes for a topic.
+pub fn route_name(topic: &str) -> String {
+    topic.replace('.', "_")
+}
+
+/// A config; what it does not say has the engine's default.
+#[derive(Clone, Debug)]
+pub struct Config(Value);
+
+impl Config {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self(json!({ "clusters": {}, "routes": {} }))
+    }
+
+    /// A cluster at its address without security.
+    pub fn cluster(self, alias: &str, cluster: &Cluster) -> Self {
+        self.cluster_as(alias, &cluster.bootstrap(), None)
+    }
+
+    /// A cluster at an address, with the content of `security`.
+    pub fn cluster_as(mut self, alias: &str, bootstrap: &str, security: Option<Value>) -> Self {
+        let cluster = &mut self.0["clusters"][alias];
+        *cluster = json!({ "bootstrap": [bootstrap] });
+        if let Some(security) = security {
+            cluster["security"] = security;
+        }
+        self
+    }
+
+    /// A route that is switched on.
+    pub fn route(mut self, name: &str, mut route: Value) -> Self {
+        route["enabled"] = json!(true);
+        self.0["routes"][name] = route;
+        self
+    }
+
+    /// A switched-on route for one topic, from one cluster to others.
+    pub fn fan_out(self, from: &str, topic: &str, to: &[&str]) -> Self {
+        let targets: serde_json::Map<_, _> = to.iter().map(|target| ((*target).to_owned(), json!({}))).collect();
+        let route = json!({ "from": from, "topics": { "include": [regex::escape(topic)] }, "to": targets });
+        self.route(&route_name(topic), route)
+    }
+
+    /// Sets a value somewhere: `set("/routes/orders", "in_flight", json!("8MiB"))`.
+    pub fn set(mut self, parent: &str, key: &str, value: Value) -> Self {
+        self.0.pointer_mut(parent).unwrap_or_else(|| panic!("no {parent} in the config"))[key] = value;
+        self
+    }
+
+    /// Writes the file; JSON is YAML too.
+    pub fn write(&self, path: &Path) {
+        std::fs::write(path, serde_json::to_string_pretty(&self.0).unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,153 @@
+//! The engine under test: a process that is given a config and signals, and judged by its exit code, its log and its memory.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::config::Config;
+use super::process::Tethered;
+use super::{run_folder, seconds};
+
+/// What the process may hold besides the in-flight bytes.
+const MEMORY_BESIDES: u64 = 128 << 20;
+
+/// A running engine.
+pub struct Engine {
+    process: Tethered,
+    folder: TempDir,
+}
+
+/// What is left of a process that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code, or 128 and the signal.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    /// As the system saw it, in bytes.
+    peak_memory: u64,
+}
+
+impl Engine {
+    /// `anabranch run`, with the log in JSON.
+    pub fn run(config: &Config) -> Self {
+        Self::with_config(config, &["--log-format", "json", "run"], &[])
+    }
+
+    /// `anabranch run --until-caught-up`, to its end.
+    pub fn run_until_caught_up(config: &Config) -> Finished {
+        Self::with_config(config, &["--log-format", "json", "run"], &["--until-caught-up"]).wait(seconds(120))
+    }
+
+    /// `anabranch plan`, to its end.
+    pub fn plan(config: &Config) -> Finished {
+        Self::with_config(config, &["plan"], &[]).wait(seconds(30))
+    }
+
+    /// Any command, with variables in its environment.
+    pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::spawn(tempfile::tempdir_in(run_folder()).unwrap(), arguments, variables)
+    }
+
+    fn with_config(config: &Config, command: &[&str], options: &[&str]) -> Self {
+        let folder = tempfile::tempdir_in(run_folder()).unwrap();
+        let file = folder.path().join("anabranch.yaml");
+        config.write(&file);
+        let arguments = [command, &["--config", file.to_str().unwrap()], options].concat();
+        Self::spawn(folder, &arguments, &[])
+    }
+
+    fn spawn(folder: TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anabranch"));
+        command.args(arguments).env_remove("RUST_LOG").env_remove("kafka_address").env_remove("kafka_topic_name");
+        command.envs(variables.iter().copied());
+        let process = Tethered::spawn(&command, &stdout(folder.path()), &stderr(folder.path()));
+        Self { process, folder }
+    }
+
+    /// Sends SIGTERM, upon which it drains.
+    pub fn terminate(&self) {
+        self.process.signal("TERM");
+    }
+
+    /// SIGTERM, and waits for the end of the drain.
+    pub fn drain(self) -> Finished {
+        self.terminate();
+        self.wait(seconds(40))
+    }
+
+    /// SIGKILL.
+    pub fn kill(self) -> Finished {
+        self.process.signal("KILL");
+        self.wait(seconds(10))
+    }
+
+    /// Waits for its end; panics with the end of its log if it does not come.
+    pub fn wait(mut self, deadline: Duration) -> Finished {
+        let code = self.process.wait(deadline);
+        let peak_memory = self.process.peak_memory();
+        let read = |path: PathBuf| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        let (stdout, stderr) = (read(stdout(self.folder.path())), read(stderr(self.folder.path())));
+        let code = code.unwrap_or_else(|| panic!("it still runs after {deadline:?}; its log ends\n{}", tail(&stderr)));
+        Finished { code, stdout, stderr, peak_memory }
+    }
+
+    /// Panics with its log if it has ended.
+    pub fn assert_running(&mut self) {
+        if let Some(code) = self.process.ended() {
+            let log = std::fs::read_to_string(stderr(self.folder.path())).unwrap();
+            panic!("it ended with {code}; its log ends\n{}", tail(&log));
+        }
+    }
+}
+
+impl Finished {
+    /// Checks the exit code.
+    pub fn assert_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "\n{}\n{}", tail(&self.stdout), tail(&self.stderr));
+        self
+    }
+
+    /// Checks a clean end, and that the engine held no more than it may: in flight by its own counter, in all by the
+    /// system's.
+    pub fn assert_bounded(self) -> Self {
+        let finished = self.assert_code(0);
+        let fields = finished.stopped();
+        let field = |name: &str| fields[name].as_u64().unwrap_or_else(|| panic!("no {name} in {fields}"));
+        let budget = field("in_flight_budget_bytes");
+        let peak = field("in_flight_peak_bytes");
+        assert!(budget > 0 && peak <= budget, "{peak} bytes in flight, with a budget of {budget}");
+        for memory in [field("peak_memory_bytes"), finished.peak_memory] {
+            assert!(memory <= budget + MEMORY_BESIDES, "{memory} bytes of memory, with {budget} in flight allowed");
+        }
+        finished
+    }
+
+    /// All that it printed.
+    pub fn output(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// The fields of the line that the engine ends its log with.
+    fn stopped(&self) -> Value {
+        let lines = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let stopped = lines.map(|mut line| line["fields"].take()).find(|fields| fields["message"] == "engine stopped");
+        stopped.unwrap_or_else(|| panic!("no \"engine stopped\" in the log, which ends\n{}", tail(&self.stderr)))
+    }
+}
+
+fn stdout(folder: &Path) -> PathBuf {
+    folder.join("stdout")
+}
+
+fn stderr(folder: &Path) -> PathBuf {
+    folder.join("stderr")
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}

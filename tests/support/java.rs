@@ -1,0 +1,54 @@
+//! Java: the jars of Kafka, and the agent compiled against them.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// Quick to start and light on a shared machine, rather than fast after a while.
+const FLAGS: &[&str] =
+    &["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"];
+
+static AGENT_CLASSES: LazyLock<PathBuf> = LazyLock::new(compile_agent);
+
+/// A Java command with Kafka on its class path; the main class and its arguments are to be added.
+pub fn java(heap: &str) -> Command {
+    let mut command = Command::new("java");
+    command.arg(format!("-Xmx{heap}")).args(FLAGS);
+    command.arg("-cp").arg(format!("{}:{}/*", AGENT_CLASSES.display(), jars().display()));
+    command
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn jars() -> PathBuf {
+    let jars = root().join("target/kafka");
+    assert!(jars.join("complete").exists(), "the jars of Kafka are not in {}: tests/run fetches them", jars.display());
+    jars
+}
+
+/// Compiles the agent once for every state of its sources.
+fn compile_agent() -> PathBuf {
+    let mut sources: Vec<PathBuf> =
+        std::fs::read_dir(root().join("tests/support/java")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    sources.sort();
+    let mut hasher = DefaultHasher::new();
+    for source in &sources {
+        std::fs::read(source).unwrap().hash(&mut hasher);
+    }
+    let classes = root().join("target").join(format!("kafka-agent-{:016x}", hasher.finish()));
+    if !classes.exists() {
+        let fresh = tempfile::tempdir_in(root().join("target")).unwrap();
+        let class_path = format!("{}/*", jars().display());
+        let javac =
+            Command::new("javac").arg("-d").arg(fresh.path()).args(["-cp", &class_path]).args(&sources).output();
+        let javac = javac.expect("javac can be started");
+        assert!(javac.status.success(), "javac: {}", String::from_utf8_lossy(&javac.stderr));
+        // Another test process may have been faster; its classes are as good.
+        std::fs::rename(fresh.keep(), &classes).ok();
+    }
+    classes
+}

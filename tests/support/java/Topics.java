@@ -1,0 +1,139 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.DescribeClusterOptions;
+import org.apache.kafka.clients.admin.NewPartitions;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+
+/** Topics, their offsets, and the offsets that groups have committed. */
+final class Topics {
+    private static final Map<String, Admin> ADMINS = new ConcurrentHashMap<>();
+
+    private Topics() {}
+
+    private static Admin admin(JsonNode request) {
+        return ADMINS.computeIfAbsent(request.get("bootstrap").textValue(), bootstrap -> {
+            Map<String, Object> properties = new HashMap<>();
+            properties.put("bootstrap.servers", bootstrap);
+            properties.put("default.api.timeout.ms", 20000);
+            properties.put("request.timeout.ms", 10000);
+            properties.put("reconnect.backoff.max.ms", 200);
+            return Admin.create(properties);
+        });
+    }
+
+    private static String topic(JsonNode request) {
+        return request.get("topic").textValue();
+    }
+
+    /** How many brokers can be used. */
+    static JsonNode ping(JsonNode request) throws Exception {
+        DescribeClusterOptions soon = new DescribeClusterOptions().timeoutMs(2000);
+        int nodes = admin(request).describeCluster(soon).nodes().get().size();
+        return Agent.JSON.getNodeFactory().numberNode(nodes);
+    }
+
+    static JsonNode create(JsonNode request) throws Exception {
+        Map<String, String> configs = new HashMap<>();
+        request.get("configs").properties().forEach(e -> configs.put(e.getKey(), e.getValue().asText()));
+        Optional<Integer> partitions = Optional.of(request.get("partitions").intValue());
+        NewTopic topic = new NewTopic(topic(request), partitions, Optional.empty()).configs(configs);
+        admin(request).createTopics(List.of(topic)).all().get();
+        return Agent.JSON.nullNode();
+    }
+
+    static JsonNode delete(JsonNode request) throws Exception {
+        admin(request).deleteTopics(List.of(topic(request))).all().get();
+        return Agent.JSON.nullNode();
+    }
+
+    static JsonNode addPartitions(JsonNode request) throws Exception {
+        NewPartitions total = NewPartitions.increaseTo(request.get("total").intValue());
+        admin(request).createPartitions(Map.of(topic(request), total)).all().get();
+        return Agent.JSON.nullNode();
+    }
+
+    static JsonNode deleteRecords(JsonNode request) throws Exception {
+        TopicPartition partition = new TopicPartition(topic(request), request.get("partition").intValue());
+        RecordsToDelete below = RecordsToDelete.beforeOffset(request.get("below").longValue());
+        admin(request).deleteRecords(Map.of(partition, below)).all().get();
+        return Agent.JSON.nullNode();
+    }
+
+    /** The partition count and the settings that differ from the broker's; null for a topic that is not there. */
+    static JsonNode describe(JsonNode request) throws Exception {
+        TopicDescription description = find(request);
+        if (description == null) {
+            return Agent.JSON.nullNode();
+        }
+        ObjectNode reply = Agent.JSON.createObjectNode().put("partitions", description.partitions().size());
+        ObjectNode configs = reply.putObject("configs");
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic(request));
+        for (ConfigEntry entry : admin(request).describeConfigs(List.of(resource)).values().get(resource).get().entries()) {
+            if (entry.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG) {
+                configs.put(entry.name(), entry.value());
+            }
+        }
+        return reply;
+    }
+
+    private static TopicDescription find(JsonNode request) throws Exception {
+        try {
+            String topic = topic(request);
+            return admin(request).describeTopics(List.of(topic)).topicNameValues().get(topic).get();
+        } catch (ExecutionException e) {
+            if (e.getCause() instanceof UnknownTopicOrPartitionException) {
+                return null;
+            }
+            throw e;
+        }
+    }
+
+    /** Per partition the first offset and the end, whatever has been committed; empty for a topic that is not there. */
+    static JsonNode offsets(JsonNode request) throws Exception {
+        ObjectNode reply = Agent.JSON.createObjectNode();
+        TopicDescription description = find(request);
+        if (description == null) {
+            return reply;
+        }
+        Map<TopicPartition, OffsetSpec> first = new HashMap<>();
+        Map<TopicPartition, OffsetSpec> end = new HashMap<>();
+        description.partitions().forEach(p -> {
+            first.put(new TopicPartition(topic(request), p.partition()), OffsetSpec.earliest());
+            end.put(new TopicPartition(topic(request), p.partition()), OffsetSpec.latest());
+        });
+        var firsts = admin(request).listOffsets(first).all().get(20, TimeUnit.SECONDS);
+        var ends = admin(request).listOffsets(end).all().get(20, TimeUnit.SECONDS);
+        ends.forEach((p, e) -> reply.putArray(String.valueOf(p.partition())).add(firsts.get(p).offset()).add(e.offset()));
+        return reply;
+    }
+
+    /** The offsets that a group has committed, by topic and partition. */
+    static JsonNode committed(JsonNode request) throws Exception {
+        String group = request.get("group").textValue();
+        Map<TopicPartition, OffsetAndMetadata> committed =
+            admin(request).listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get();
+        ObjectNode reply = Agent.JSON.createObjectNode();
+        committed.forEach((partition, offset) -> {
+            if (offset != null) {
+                reply.withObjectProperty(partition.topic()).put(String.valueOf(partition.partition()), offset.offset());
+            }
+        });
+        return reply;
+    }
+}

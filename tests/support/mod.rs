@@ -1,0 +1,59 @@
+//! What the end-to-end tests stand on: real Kafka brokers, the engine as a process, another client than ours, and the ledger.
+//!
+//! Nothing here knows how the engine works inside; it sees what a user sees: the config, the exit code, the log, the clusters.
+
+pub mod agent;
+pub mod certificates;
+pub mod cluster;
+pub mod config;
+pub mod engine;
+pub mod java;
+pub mod kcat;
+pub mod ledger;
+pub mod listeners;
+pub mod process;
+pub mod records;
+pub mod topic;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// One test at a time: they share two cores and the clusters. Hold the guard to the end of the test.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until the condition holds; panics with `what` when it does not by the deadline.
+pub fn eventually(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let reached = within(deadline, || condition().then_some(()));
+    assert!(reached.is_some(), "not within {deadline:?}: {what}");
+}
+
+/// Waits until `poll` has something; `None` when it has nothing by the deadline.
+pub fn within<T>(deadline: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(found) = poll() {
+            return Some(found);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Seconds, briefly.
+pub const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// A folder for this run of the tests; it is removed when the run is over, unless `ANABRANCH_KEEP` is set.
+pub fn run_folder() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
