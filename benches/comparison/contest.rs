@@ -41,11 +41,11 @@ pub(crate) fn run(arguments: &Arguments) -> Report {
         for round in 1..=arguments.rounds {
             // whoever goes first changes, as the one who goes second finds warmer brokers
             if round % 2 == 1 {
-                pipe.push(field.bare_pipe(*data, &topic, round));
+                pipe.push(field.bare_pipe(*data, &topic, &field.targets[0], round));
                 ours.push(field.anabranch(*data, &topic, 1));
             } else {
                 ours.push(field.anabranch(*data, &topic, 1));
-                pipe.push(field.bare_pipe(*data, &topic, round));
+                pipe.push(field.bare_pipe(*data, &topic, &field.targets[0], round));
             }
         }
         report.pairs.push((*data, Figures::of(&pipe), Figures::of(&ours)));
@@ -59,12 +59,14 @@ pub(crate) fn run(arguments: &Arguments) -> Report {
 impl Field {
     /// The brokers' Java is slow at first, and that is nobody's fault.
     fn warm_up(&self, data: DataSet, topic: &Topic) {
-        eprint!("warm-up ");
-        self.bare_pipe(data, topic, 0);
+        for target in &self.targets {
+            eprint!("warm-up ");
+            self.bare_pipe(data, topic, target, 0);
+        }
     }
 
-    fn bare_pipe(&self, data: DataSet, topic: &Topic, round: u32) -> Taken {
-        let target = self.targets[0].topic(&format!("{}.pipe.{round}", topic.name)).create(PARTITIONS);
+    fn bare_pipe(&self, data: DataSet, topic: &Topic, target: &Cluster, round: u32) -> Taken {
+        let target = target.topic(&format!("{}.pipe.{round}", topic.name)).create(PARTITIONS);
         let arguments = bare_pipe::Arguments {
             from: topic.bootstrap.clone(),
             topic: topic.name.clone(),

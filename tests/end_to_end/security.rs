@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::support::cluster::{Cluster, Options, Regions, regions};
 use crate::support::config::Config;
 use crate::support::engine::{Engine, Finished};
-use crate::support::kcat;
 use crate::support::ledger::Ledger;
 use crate::support::listeners::{Listener, PLAIN_PASSWORD, SCRAM_256_PASSWORD, SCRAM_512_PASSWORD, WayIn, ways_in};
 use crate::support::records::Bulk;
@@ -123,18 +122,27 @@ fn a_certificate_of_a_stranger_is_told_in_one_line() {
 }
 
 #[test]
-fn every_listener_lets_kcat_in_and_nobody_with_a_wrong_password() {
+fn every_listener_lets_java_in_and_nobody_with_a_wrong_password() {
     let _regions = regions();
     let stranger = SECURE.certificates().stranger.display().to_string();
-    for way in ways_in(SECURE.certificates()) {
+    for mut way in ways_in(SECURE.certificates()) {
         let bootstrap = SECURE.bootstrap_of(way.listener);
-        assert_eq!(kcat::gets_in(&bootstrap, &way.security, 10), Ok(()), "{}", way.name);
-        let mut wrong = way.security;
+        assert_eq!(way.admits_java(&bootstrap), Ok(()), "{}", way.name);
         for (key, value) in [("password", WRONG_PASSWORD), ("ca", &stranger)] {
-            if !wrong[key].is_null() {
-                wrong[key] = json!(value);
+            let right = way.security[key].take();
+            if !right.is_null() {
+                way.security[key] = json!(value);
+                let error = way.admits_java(&bootstrap).unwrap_err();
+                assert!(
+                    error.contains("Authentication") || error.contains("SSL"),
+                    "{} with a wrong {key}: {error}",
+                    way.name
+                );
+                way.security[key] = right;
             }
         }
-        assert!(kcat::gets_in(&bootstrap, &wrong, 1).is_err(), "{} with a wrong password or authority", way.name);
     }
+    let stranger = changed("mutual_tls", "cert", Value::Null);
+    let bootstrap = SECURE.bootstrap_of(stranger.listener);
+    assert!(stranger.admits_java(&bootstrap).is_err(), "mutual TLS without a certificate");
 }

@@ -12,7 +12,7 @@ use crate::support::topic::Topic;
 use crate::support::{eventually, seconds};
 
 /// Guangzhou, Shanghai, and a route between them, with what is said of it besides.
-fn config(regions: &Regions, route: &str, topics: &str, more: Value) -> Config {
+fn config(regions: &Regions, route: &str, topics: &str, more: &Value) -> Config {
     let mut content = json!({ "from": "guangzhou", "topics": { "include": [topics] }, "to": { "shanghai": {} } });
     content.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let config = Config::new().cluster("guangzhou", regions.guangzhou).cluster("shanghai", regions.shanghai);
@@ -25,7 +25,7 @@ fn assert_start(name: &str, start: &Value, selected: impl Fn(&Row) -> bool) {
     let source = regions.guangzhou.topic(name).create(2);
     let target = regions.shanghai.topic(name).create(2);
     source.fill(200, Bulk { timestamp_step: 1_000, ..Bulk::over(2) });
-    let config = config(&regions, &route_name(name), &regex::escape(name), json!({ "start": start }));
+    let config = config(&regions, &route_name(name), &regex::escape(name), &json!({ "start": start }));
 
     Engine::run_until_caught_up(&config).assert_bounded();
 
@@ -59,7 +59,7 @@ fn start_latest_copies_what_comes_and_all_of_topics_that_come() {
     let target = regions.shanghai.topic("topics.latest.old").create(2);
     source.fill(1_000, Bulk::over(2));
     let before = source.offsets();
-    let engine = Engine::run(&config(&regions, "topics_latest", r"topics\.latest\..*", json!({ "start": "latest" })));
+    let engine = Engine::run(&config(&regions, "topics_latest", r"topics\.latest\..*", &json!({ "start": "latest" })));
     let load = source.load(200, Bulk::over(2).numbered_from(10_000));
     eventually(seconds(30), "records arrive", || target.end() > 200);
     load.stop();
@@ -97,7 +97,7 @@ fn topics_and_partitions_that_come_later_are_copied_from_their_first_record() {
     let regions = regions();
     let growing = regions.guangzhou.topic("topics.later.growing").create(2);
     growing.fill(100, Bulk::over(2));
-    let engine = Engine::run(&config(&regions, "topics_later", r"topics\.later\..*", json!({})));
+    let engine = Engine::run(&config(&regions, "topics_later", r"topics\.later\..*", &json!({})));
     let grown = regions.shanghai.topic("topics.later.growing");
     eventually(seconds(30), "the first records arrive", || grown.end() >= 100);
 
@@ -124,7 +124,7 @@ fn only_whole_names_are_selected_and_targets_can_have_other_names() {
         regions.guangzhou.topic(name).create(2).fill(500, Bulk::over(2));
     }
     let topics = json!({ "include": [r"topics\.names\..*"], "exclude": [r".*\.tmp"] });
-    let config = config(&regions, "topics_names", "", json!({ "topics": topics }))
+    let config = config(&regions, "topics_names", "", &json!({ "topics": topics }))
         .cluster("beijing", regions.beijing)
         .set("/routes/topics_names/to", "beijing", json!({ "topic": "gz.{topic}" }));
 
@@ -150,7 +150,7 @@ fn missing_target_topics_get_the_settings_that_matter() {
     });
     let source = regions.guangzhou.topic("topics.settings").create_with(3, &configs);
     source.fill(300, Bulk::over(3));
-    Engine::run_until_caught_up(&config(&regions, "topics_settings", r"topics\.settings", json!({}))).assert_bounded();
+    Engine::run_until_caught_up(&config(&regions, "topics_settings", r"topics\.settings", &json!({}))).assert_bounded();
 
     let target = regions.shanghai.topic("topics.settings");
     Ledger::compare(&source.committed_rows(), &target.all_rows()).assert_exact();
@@ -175,7 +175,7 @@ fn by_key_places_records_as_java_would() {
     source.write(&records.iter().zip(2_000..).map(again).collect::<Vec<_>>());
     let more = json!({ "partitioning": "by_key" });
 
-    Engine::run_until_caught_up(&config(&regions, "topics_by_key", r"topics\.by_key", more)).assert_bounded();
+    Engine::run_until_caught_up(&config(&regions, "topics_by_key", r"topics\.by_key", &more)).assert_bounded();
 
     let hexed: Vec<Value> = keys.iter().map(|key| hex(Some(key))).collect();
     let reply = ask("placement", json!({ "partitions": 7, "keys": hexed }));
@@ -207,7 +207,7 @@ fn a_target_with_fewer_partitions_is_an_error_for_that_topic_alone() {
     }
     let more = json!({ "create_topics": false });
     let copied = regions.shanghai.topic("topics.fewer.fine").create(2);
-    let engine = Engine::run(&config(&regions, "topics_fewer", r"topics\.fewer\..*", more));
+    let engine = Engine::run(&config(&regions, "topics_fewer", r"topics\.fewer\..*", &more));
     eventually(seconds(30), "the other topic arrives", || copied.end() >= 400);
     let finished = engine.drain();
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::agent::try_ask;
 use super::certificates::Certificates;
 
 /// Whom the listeners with SASL let in, by PLAIN: an instance of `CKafka` and its user, joined as `CKafka` joins them.
@@ -14,9 +15,6 @@ pub const PLAIN_PASSWORD: &str = "plain-Secret-4711";
 pub const SCRAM_USER: &str = "relay";
 pub const SCRAM_256_PASSWORD: &str = "scram256-Secret-4712";
 pub const SCRAM_512_PASSWORD: &str = "scram512-Secret-4713";
-
-/// 21 bytes, so that its base64 needs no padding.
-const SCRAM_SALT: &str = "c2FsdHNhbHRzYWx0c2FsdHNhbHRz";
 
 /// A way into a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,16 +91,12 @@ impl Listener {
     }
 }
 
-/// What the storage is formatted with, so that SCRAM's users exist from the start. The salt is given because old clients
-/// (kcat in Debian 12) get in with some random salts and not with others.
+/// What the storage is formatted with, so that SCRAM's users exist from the start.
 pub fn scram_users() -> Vec<String> {
     [("SCRAM-SHA-256", SCRAM_256_PASSWORD), ("SCRAM-SHA-512", SCRAM_512_PASSWORD)]
         .iter()
         .flat_map(|(mechanism, password)| {
-            [
-                "--add-scram".to_owned(),
-                format!("{mechanism}=[name={SCRAM_USER},salt=\"{SCRAM_SALT}\",password={password}]"),
-            ]
+            ["--add-scram".to_owned(), format!("{mechanism}=[name={SCRAM_USER},password={password}]")]
         })
         .collect()
 }
@@ -113,6 +107,34 @@ pub struct WayIn {
     pub name: &'static str,
     pub listener: Listener,
     pub security: Value,
+}
+
+impl WayIn {
+    /// Whether Java gets in, with the same security; its complaint if not.
+    pub fn admits_java(&self, bootstrap: &str) -> Result<(), String> {
+        let text = |key: &str| self.security[key].as_str().unwrap_or_default();
+        let mut properties = json!({ "security.protocol": text("protocol").to_uppercase() });
+        if !text("mechanism").is_empty() {
+            let module = if text("mechanism") == "plain" { "plain.Plain" } else { "scram.Scram" };
+            let user = if text("instance").is_empty() { SCRAM_USER } else { PLAIN_USER };
+            properties["sasl.mechanism"] = json!(text("mechanism").to_uppercase());
+            properties["sasl.jaas.config"] = json!(format!(
+                "org.apache.kafka.common.security.{module}LoginModule required username=\"{user}\" password=\"{}\";",
+                text("password")
+            ));
+        }
+        if !text("ca").is_empty() {
+            properties["ssl.truststore.type"] = json!("PEM");
+            properties["ssl.truststore.location"] = json!(text("ca"));
+        }
+        if !text("cert").is_empty() {
+            let read = |key: &str| std::fs::read_to_string(text(key)).unwrap();
+            properties["ssl.keystore.type"] = json!("PEM");
+            properties["ssl.keystore.certificate.chain"] = json!(read("cert"));
+            properties["ssl.keystore.key"] = json!(read("key"));
+        }
+        try_ask("enter", json!({ "bootstrap": bootstrap, "properties": properties })).map(|_| ())
+    }
 }
 
 /// All that a broker with the secure listeners offers.

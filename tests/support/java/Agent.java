@@ -69,6 +69,7 @@ public final class Agent {
         String command = request.get("command").textValue();
         switch (command) {
             case "ping": return Topics.ping(request);
+            case "enter": return Topics.enter(request);
             case "create_topic": return Topics.create(request);
             case "delete_topic": return Topics.delete(request);
             case "add_partitions": return Topics.addPartitions(request);

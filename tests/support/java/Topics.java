@@ -41,11 +41,22 @@ final class Topics {
         return request.get("topic").textValue();
     }
 
-    /** How many brokers can be used. */
+    /** The id of the cluster that answers there, once its broker can be used. */
     static JsonNode ping(JsonNode request) throws Exception {
-        DescribeClusterOptions soon = new DescribeClusterOptions().timeoutMs(2000);
-        int nodes = admin(request).describeCluster(soon).nodes().get().size();
-        return Agent.JSON.getNodeFactory().numberNode(nodes);
+        var cluster = admin(request).describeCluster(new DescribeClusterOptions().timeoutMs(2000));
+        boolean usable = !cluster.nodes().get().isEmpty();
+        return usable ? Agent.JSON.getNodeFactory().textNode(cluster.clusterId().get()) : Agent.JSON.nullNode();
+    }
+
+    /** Whether the cluster lets in a client with the properties of the request. */
+    static JsonNode enter(JsonNode request) throws Exception {
+        Map<String, Object> properties = new HashMap<>();
+        properties.put("bootstrap.servers", request.get("bootstrap").textValue());
+        request.get("properties").properties().forEach(e -> properties.put(e.getKey(), e.getValue().textValue()));
+        try (Admin admin = Admin.create(properties)) {
+            admin.describeCluster(new DescribeClusterOptions().timeoutMs(10000)).nodes().get();
+        }
+        return Agent.JSON.nullNode();
     }
 
     static JsonNode create(JsonNode request) throws Exception {
