@@ -13,8 +13,8 @@ use super::measure::{Taken, measure};
 use super::report::{Fan, Figures, Report};
 use super::support::cluster::{Cluster, Options};
 use super::support::config::Config;
-use super::support::run_folder;
 use super::support::topic::Topic;
+use super::support::{run_folder, seconds};
 
 /// The brokers, and where the contenders' output goes.
 struct Field {
@@ -50,7 +50,9 @@ pub(crate) fn run(arguments: &Arguments) -> Report {
         }
         report.pairs.push((*data, Figures::of(&pipe), Figures::of(&ours)));
         let taken: Vec<Taken> = (1..=arguments.rounds).map(|_| field.anabranch(*data, &topic, 2)).collect();
-        report.fans.push(Fan { data: *data, targets: 2, figures: Figures::of(&taken) });
+        report.fans.push(Fan { data: *data, how: "2 targets", figures: Figures::of(&taken) });
+        let taken = field.with_one_frozen(|| field.anabranch(*data, &topic, 2));
+        report.fans.push(Fan { data: *data, how: "2 targets, one frozen for 3 s", figures: Figures::of(&[taken]) });
         topic.delete();
     }
     report
@@ -109,6 +111,20 @@ impl Field {
         let taken = self.measure(&format!("anabranch, {} target(s)", targets.len()), &mut command);
         copies.iter().for_each(|copy| count(topic, copy));
         taken
+    }
+
+    /// Freezes the second target for a while, so that it leaves the shared read and catches up by its own.
+    fn with_one_frozen(&self, copy: impl FnOnce() -> Taken) -> Taken {
+        let second = &self.targets[1];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(seconds(1));
+                second.freeze();
+                std::thread::sleep(seconds(3));
+                second.thaw();
+            });
+            copy()
+        })
     }
 
     fn measure(&self, who: &str, command: &mut Command) -> Taken {

@@ -61,6 +61,7 @@ fn main() -> ExitCode {
     let report = contest::run(&arguments);
     println!("{report}");
     let file = report.save();
-    println!("written to {}", file.display());
+    let shown = file.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(&file);
+    println!("written to {}", shown.display());
     if arguments.strict && !report.within_bounds() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -65,8 +65,8 @@ impl Figures {
 pub(crate) struct Fan {
     /// What was copied.
     pub(crate) data: DataSet,
-    /// To how many.
-    pub(crate) targets: usize,
+    /// To how many, and what happened to them.
+    pub(crate) how: &'static str,
     /// What it took.
     pub(crate) figures: Figures,
 }
@@ -107,9 +107,9 @@ impl Report {
                 "speed_ratio": speed, "cpu_ratio": work,
             })
         });
-        let fans = self.fans.iter().map(|fan| {
-            json!({ "data": fan.data.name(), "targets": fan.targets, "anabranch": fan.figures.to_json(self.records) })
-        });
+        let fans = self.fans.iter().map(
+            |fan| json!({ "data": fan.data.name(), "how": fan.how, "anabranch": fan.figures.to_json(self.records) }),
+        );
         json!({
             "version": env!("CARGO_PKG_VERSION"), "librdkafka": anabranch::kafka::library_version(),
             "cores": std::thread::available_parallelism().map_or(0, usize::from), "records": self.records,
@@ -144,7 +144,7 @@ impl fmt::Display for Report {
             writeln!(f, "| {} | anabranch / pipe | {speed:.2} | {work:.2} | {memory:.2} |", data.name())?;
         }
         for fan in &self.fans {
-            row(f, fan.data.name(), &format!("anabranch, {} targets", fan.targets), &fan.figures)?;
+            row(f, fan.data.name(), &format!("anabranch, {}", fan.how), &fan.figures)?;
         }
         let verdict = if self.within_bounds() { "kept" } else { "missed" };
         write!(f, "bounds {verdict}: speed ≥ {SPEED} and CPU ≤ {WORK} of the pipe's, ≤ {MEMORY} MiB with two targets")
