@@ -109,7 +109,9 @@ impl Field {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anabranch"));
         command.args(["run", "--until-caught-up", "--config"]).arg(&file).env_remove("RUST_LOG");
         let taken = self.measure(&format!("anabranch, {} target(s)", targets.len()), &mut command);
-        copies.iter().for_each(|copy| count(topic, copy));
+        for copy in &copies {
+            count(topic, copy);
+        }
         taken
     }
 
