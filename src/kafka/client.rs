@@ -131,6 +131,8 @@ pub(super) fn reader_config(cluster: &ClusterSpec, prefetch_kib: u64) -> ClientC
     }
     set_default(&mut config, cluster, "queued.max.messages.kbytes", &prefetch_kib.to_string());
     set_default(&mut config, cluster, "queued.min.messages", &(prefetch_kib * 4).to_string()); // small records
+    // one request at a time: while it waits at partitions that are at their end, none fetches for the others
+    set_default(&mut config, cluster, "fetch.wait.max.ms", "50");
     set_default(&mut config, cluster, "fetch.queue.backoff.ms", "5"); // the default of a second stalls a full queue
     config
         .set("isolation.level", "read_committed")
