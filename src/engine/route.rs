@@ -387,8 +387,8 @@ fn tell(route: &Addr<Route>, child: Child, generation: u64, death: Death) {
 /// A reader of the route's source; what it may hold ready is shared out among the partitions.
 pub(super) fn open_reader(plan: &RoutePlan, partitions: usize) -> Result<Arc<dyn Reader>, Fault> {
     const LEAST: u64 = 64 << 10;
-    const MOST: u64 = 2 << 20;
-    let share = plan.in_flight / 2 / partitions.max(1) as u64;
+    const MOST: u64 = 1 << 20;
+    let share = plan.in_flight / 4 / partitions.max(1) as u64;
     let reader = KafkaReader::open(&plan.source, plan.batch.clone(), share.clamp(LEAST, MOST))?;
     Ok(Arc::new(reader))
 }

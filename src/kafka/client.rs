@@ -128,12 +128,21 @@ pub(super) fn base_config(cluster: &ClusterSpec) -> ClientConfig {
 
 /// For reading: committed records only, no resets behind our back, no offsets kept by the client.
 ///
-/// `prefetch_kib` bounds what the client holds ready per partition.
+/// `prefetch_kib` is what the client may hold ready per partition. It stops fetching a partition above that, so the last
+/// response comes on top: compressed records grow when it is opened, and each message has a price besides its bytes.
 pub(super) fn reader_config(cluster: &ClusterSpec, prefetch_kib: u64) -> ClientConfig {
     let mut config = base_config(cluster);
-    set_default(&mut config, cluster, "fetch.message.max.bytes", &(prefetch_kib.clamp(64, 1024) * 1024).to_string());
-    set_default(&mut config, cluster, "fetch.queue.backoff.ms", "5"); // the default of a second stalls a full queue
+    let fetch = (prefetch_kib / 2).clamp(64, 1024) * 1024;
+    set_default(&mut config, cluster, "fetch.message.max.bytes", &fetch.to_string());
+    // of all partitions together; by default that of one, which makes many small responses
+    if !cluster.client.contains_key("message.max.bytes") {
+        set_default(&mut config, cluster, "fetch.max.bytes", "8388608");
+    }
     set_default(&mut config, cluster, "queued.max.messages.kbytes", &prefetch_kib.to_string());
+    set_default(&mut config, cluster, "queued.min.messages", &(prefetch_kib * 4).to_string()); // small records
+    // one request at a time: while it waits at partitions that are at their end, none fetches for the others
+    set_default(&mut config, cluster, "fetch.wait.max.ms", "50");
+    set_default(&mut config, cluster, "fetch.queue.backoff.ms", "5"); // the default of a second stalls a full queue
     config
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error") // a gap is never an automatic reset
