@@ -99,15 +99,17 @@ fn feeds(c: &mut Criterion) {
         Arc::new(RecordBatch::new(TopicPartition::new("t", 0), range, payload, Box::new(Free)))
     };
     let batches: Vec<_> = (0..BATCHES).map(batch).collect();
+    let now = tokio::time::Instant::now();
     let mut group = c.benchmark_group("feed");
     group.throughput(Throughput::Elements(BATCHES.unsigned_abs()));
     group.bench_function("offer and take", |b| {
         b.iter(|| {
-            let mut feed = Feed::new(topic.clone(), 0);
+            let mut feed = Feed::new(topic.clone(), 0, 0);
             feed.mode = Mode::Attached;
+            feed.acknowledged = Some(now);
             for batch in &batches {
                 feed.offer(batch.clone(), Origin::Live);
-                black_box(feed.take());
+                black_box(feed.take(now));
             }
             feed
         });

@@ -18,6 +18,7 @@ pub mod progress;
 pub mod refused;
 pub mod route;
 pub mod router;
+mod source;
 pub mod supervisor;
 pub mod target_producer;
 mod target_slot;

@@ -12,17 +12,17 @@ use super::death_watch::{Death, DeathWatch};
 use super::flow::{Flow, Gate, Lane, Urgency};
 use super::messages::{Child, ChildGone, ConsumerReady, Drain, Drained, Leave, ReadFault, Seek, TargetFault};
 use super::partition_consumer::{Params as ConsumerParams, PartitionConsumer};
-use super::preparation::{Topics, discover, partitions_of};
+use super::preparation::{Topics, partitions_of};
 use super::progress::{Progress, TargetIndex};
 use super::router::Router;
+use super::source::{Found, look, open_reader};
 use super::target_slot::TargetSlot;
 use crate::domain::detach::{Judge, Load};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::retry::Backoff;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
-use crate::kafka::admin::{Admin, OffsetAt};
-use crate::kafka::reader::KafkaReader;
+use crate::kafka::admin::Admin;
 use crate::plan::RoutePlan;
 
 /// New topics and partitions have to be noticed within 10 s.
@@ -382,35 +382,6 @@ fn tell(route: &Addr<Route>, child: Child, generation: u64, death: Death) {
     let how = if death == Death::Panicked { "panicked" } else { "stopped" };
     let fault = Fault::new(FaultClass::Crash, format!("{child:?} {how}"));
     route.do_send(ChildGone { child, generation, fault });
-}
-
-/// A reader of the route's source; what it may hold ready is shared out among the partitions.
-pub(super) fn open_reader(plan: &RoutePlan, partitions: usize) -> Result<Arc<dyn Reader>, Fault> {
-    const LEAST: u64 = 64 << 10;
-    const MOST: u64 = 1 << 20;
-    let share = plan.in_flight / 4 / partitions.max(1) as u64;
-    let reader = KafkaReader::open(&plan.source, plan.batch.clone(), share.clamp(LEAST, MOST))?;
-    Ok(Arc::new(reader))
-}
-
-/// What the source was found to have.
-struct Found {
-    source: Arc<Admin>,
-    topics: Topics,
-    unreadable: Vec<Fault>,
-    ends: HashMap<TopicPartition, i64>,
-}
-
-fn look(plan: &RoutePlan, source: Option<Arc<Admin>>, known: &Topics) -> Result<Found, Fault> {
-    let source = match source {
-        Some(source) => source,
-        None => Arc::new(Admin::open(&plan.source)?),
-    };
-    let (topics, unreadable) = discover(&source, &plan.topics)?;
-    // the ends count at the start only
-    let ends =
-        if known.is_empty() { source.offsets(&partitions_of(&topics), OffsetAt::Latest)? } else { HashMap::new() };
-    Ok(Found { source, topics, unreadable, ends })
 }
 
 impl Drop for Route {

@@ -143,7 +143,7 @@ fn clients_and_runtimes_stay_where_they_belong() {
         if module != "kafka" {
             broken.extend(hits(path, &source.code, r"\brdkafka(?:_sys)?\b"));
         }
-        if path != "src/kafka/ffi.rs" {
+        if !path.starts_with("src/kafka/ffi") {
             broken.extend(hits(path, &source.code, r"\bunsafe\b|\ballow\(unsafe_code"));
         }
     }
@@ -163,7 +163,7 @@ fn public_items_of_kafka_carry_no_type_of_rdkafka() {
     let mut broken = Vec::new();
     let mut items = 0;
     for source in sources().iter().filter(|source| source.module() == "kafka") {
-        if ["ffi", "client", "fault_map"].iter().any(|name| source.path == format!("src/kafka/{name}.rs")) {
+        if ["ffi", "client", "fault_map"].iter().any(|name| source.path.starts_with(&format!("src/kafka/{name}"))) {
             continue;
         }
         let code = source.production();
@@ -251,8 +251,7 @@ fn nobody_reads_a_clock_or_sleeps() {
 }
 
 /// Files that may be longer, how long, and why.
-const LONGER: &[(&str, usize, &str)] =
-    &[("src/kafka/ffi.rs", 600, "all that is unsafe stands in one module, and reading and writing share its handles")];
+const LONGER: &[(&str, usize, &str)] = &[];
 
 #[test]
 fn files_say_what_they_are_and_stay_small() {

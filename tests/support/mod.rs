@@ -42,7 +42,7 @@ pub fn within<T>(deadline: Duration, mut poll: impl FnMut() -> Option<T>) -> Opt
         if Instant::now() >= end {
             return None;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 

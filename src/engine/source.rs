@@ -1,0 +1,42 @@
+//! What a route wants of its source: a reader, and what topics there are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::preparation::{Topics, discover, partitions_of};
+use crate::domain::fault::Fault;
+use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::Reader;
+use crate::kafka::admin::{Admin, OffsetAt};
+use crate::kafka::reader::KafkaReader;
+use crate::plan::RoutePlan;
+
+/// A reader of the route's source; what it may hold ready is shared out among the partitions.
+pub(super) fn open_reader(plan: &RoutePlan, partitions: usize) -> Result<Arc<dyn Reader>, Fault> {
+    const LEAST: u64 = 64 << 10;
+    const MOST: u64 = 1 << 20;
+    let share = plan.in_flight / 4 / partitions.max(1) as u64;
+    let reader = KafkaReader::open(&plan.source, plan.batch.clone(), share.clamp(LEAST, MOST))?;
+    Ok(Arc::new(reader))
+}
+
+/// What the source was found to have.
+pub(super) struct Found {
+    pub(super) source: Arc<Admin>,
+    pub(super) topics: Topics,
+    pub(super) unreadable: Vec<Fault>,
+    pub(super) ends: HashMap<TopicPartition, i64>,
+}
+
+/// Asks the source for its selected topics; for their ends too, where it is asked for the first time. Blocks.
+pub(super) fn look(plan: &RoutePlan, source: Option<Arc<Admin>>, known: &Topics) -> Result<Found, Fault> {
+    let source = match source {
+        Some(source) => source,
+        None => Arc::new(Admin::open(&plan.source)?),
+    };
+    let (topics, unreadable) = discover(&source, &plan.topics)?;
+    // the ends count at the start only
+    let ends =
+        if known.is_empty() { source.offsets(&partitions_of(&topics), OffsetAt::Latest)? } else { HashMap::new() };
+    Ok(Found { source, topics, unreadable, ends })
+}
