@@ -14,9 +14,9 @@ use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaType;
 use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 
-use super::super::client::Context;
 use super::{Queue, Topic, Wake, main_queue, new_client, serve};
 use crate::domain::batch::Header;
+use crate::kafka::client::Context;
 
 /// A consumer without a group: it starts and stops partitions one by one.
 pub(in crate::kafka) struct Consumer {

@@ -13,11 +13,11 @@ use rdkafka_sys::RDKafkaType;
 use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 use sys::rd_kafka_vtype_t as vtype;
 
-use super::super::client::Context;
-use super::super::{Part, Write};
 use super::{Queue, Report, Topic, Wake, main_queue, new_client, serve};
 use crate::domain::batch::{Payload, Record, SharedBatch};
 use crate::domain::routing::Partitioning;
+use crate::kafka::client::Context;
+use crate::kafka::{Part, Write};
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a delivery's slot and position are packed into one pointer of 64 bits");
