@@ -70,7 +70,7 @@ pub struct RouteEnded {
     pub again: bool,
 }
 
-/// The actor. Its targets are in [`TargetSlot`].
+/// The actor. Its targets are in `target_slot`.
 pub struct Route {
     pub(super) params: Params,
     pub(super) source: Option<Arc<Admin>>,
