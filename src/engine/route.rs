@@ -244,7 +244,7 @@ impl Route {
         if let Some(reader) = &self.reader {
             return Ok(reader.clone());
         }
-        let reader = open_reader(&self.params.plan, partitions_of(&self.topics).len())?;
+        let reader = open_reader(&self.params.plan, self.params.plan.in_flight / 4, partitions_of(&self.topics).len())?;
         Ok(self.reader.insert(reader).clone())
     }
 

@@ -11,11 +11,11 @@ use crate::kafka::admin::{Admin, OffsetAt};
 use crate::kafka::reader::KafkaReader;
 use crate::plan::RoutePlan;
 
-/// A reader of the route's source; what it may hold ready is shared out among the partitions.
-pub(super) fn open_reader(plan: &RoutePlan, partitions: usize) -> Result<Arc<dyn Reader>, Fault> {
+/// A reader of the route's source; what it may hold ready, in bytes, is shared out among the partitions.
+pub(super) fn open_reader(plan: &RoutePlan, ready: u64, partitions: usize) -> Result<Arc<dyn Reader>, Fault> {
     const LEAST: u64 = 64 << 10;
     const MOST: u64 = 1 << 20;
-    let share = plan.in_flight / 4 / partitions.max(1) as u64;
+    let share = ready / partitions.max(1) as u64;
     let reader = KafkaReader::open(&plan.source, plan.batch.clone(), share.clamp(LEAST, MOST))?;
     Ok(Arc::new(reader))
 }

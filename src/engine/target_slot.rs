@@ -289,7 +289,7 @@ impl Route {
         let (me, route) = (ctx.address(), ctx.address());
         CatchUp::new(CatchUpParams {
             target: index,
-            open_reader: Box::new(move || open_reader(&plan, partitions)),
+            open_reader: Box::new(move || open_reader(&plan, window / 4, partitions)),
             lane: Lane::new(&self.params.flow, gates, Urgency::CatchUp),
             batch_bytes: self.params.plan.batch.max_bytes.min(window),
             producer,
