@@ -1,10 +1,10 @@
 //! The hot path of librdkafka that its safe wrapper lacks, and the only `unsafe` code of the project.
 //!
-//! Reading ([`read`]): [`Stream`] takes many messages of one partition at a time (`rd_kafka_consume_batch_queue`); the wrapper
+//! Reading (`ffi/read.rs`): [`Stream`] takes many messages of one partition at a time (`rd_kafka_consume_batch_queue`); the wrapper
 //! goes message by message. Each partition is started by itself (`rd_kafka_consume_start`), so that each has a queue
 //! of its own from the start and can wait without holding up another.
 //!
-//! Writing ([`write`]): [`Producer`] hands records over by reference; the wrapper copies every one. What makes that sound:
+//! Writing (`ffi/write.rs`): [`Producer`] hands records over by reference; the wrapper copies every one. What makes that sound:
 //! - a slot holds the batch (an `Arc`) until librdkafka has reported on every record of it that it took;
 //! - the records' bytes are never written to after the batch is made, and librdkafka only reads them;
 //! - when a producer is dropped, the client is destroyed before the slots are (the order of the fields), and
