@@ -20,7 +20,7 @@ fn config(regions: &Regions, topic: &str, targets: &[&str]) -> Config {
         .fan_out("guangzhou", topic, targets)
 }
 
-/// Show 3: 200,000 records and more, of every kind that Kafka knows.
+/// 200,000 records and more, of every kind that Kafka knows.
 fn fill_with_every_kind(topic: &Topic) {
     let mixed = Bulk { mixed: true, ..Bulk::over(8) };
     for (codec, first_id) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().zip((0..).step_by(40_000)) {
