@@ -9,7 +9,7 @@
 //!   that the environment gave.
 
 mod cluster;
-mod keys;
+pub(crate) mod keys;
 mod mistake;
 mod reader;
 mod route;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::host::{Routes, host};
 use super::run::outcome;
 use super::{Outcome, print};
-use crate::config::{parse_bootstrap, parse_pattern, parse_start};
+use crate::config::{keys, parse_bootstrap, parse_pattern, parse_start};
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::engine::Options;
@@ -96,12 +96,12 @@ fn plan(args: &Args) -> Plan {
         start: args.start.clone(),
         partitioning: Partitioning::Keep,
         create_topics: true,
-        batch: BatchLimits { max_messages: 10_000, max_wait: Duration::from_millis(10), max_bytes: 1 << 20 },
-        in_flight: 32 << 20,
+        batch: BatchLimits { max_messages: keys::MAX_MESSAGES, max_wait: keys::MAX_WAIT, max_bytes: keys::MAX_BYTES },
+        in_flight: keys::IN_FLIGHT,
         keeps_progress: false,
         targets,
     };
-    Plan { limits: Limits { in_flight: 64 << 20, drain: Duration::from_secs(30) }, clusters, routes: vec![route] }
+    Plan { limits: Limits { in_flight: keys::IN_FLIGHT_LIMIT, drain: keys::DRAIN }, clusters, routes: vec![route] }
 }
 
 /// What the user sees: a bar on a terminal, plain lines elsewhere.

@@ -15,9 +15,10 @@ pub(super) const TARGET: &[&str] = &["topic"];
 /// The forms of `start` that are a mapping.
 pub(super) const START: &[&str] = &["timestamp", "offsets"];
 
-pub(super) const IN_FLIGHT_LIMIT: u64 = 64 << 20;
-pub(super) const DRAIN: Duration = Duration::from_secs(30);
-pub(super) const IN_FLIGHT: u64 = 32 << 20;
-pub(super) const MAX_MESSAGES: u32 = 10_000;
-pub(super) const MAX_WAIT: Duration = Duration::from_millis(10);
-pub(super) const MAX_BYTES: u64 = 1 << 20;
+// the defaults; a command without a config file has the same
+pub(crate) const IN_FLIGHT_LIMIT: u64 = 64 << 20;
+pub(crate) const DRAIN: Duration = Duration::from_secs(30);
+pub(crate) const IN_FLIGHT: u64 = 32 << 20;
+pub(crate) const MAX_MESSAGES: u32 = 10_000;
+pub(crate) const MAX_WAIT: Duration = Duration::from_millis(10);
+pub(crate) const MAX_BYTES: u64 = 1 << 20;

@@ -13,6 +13,13 @@ pub struct Backoff {
     attempt: u32,
 }
 
+impl Default for Backoff {
+    /// What everything in the engine waits by that has no policy of its own.
+    fn default() -> Self {
+        Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60))
+    }
+}
+
 impl Backoff {
     /// Doubles from `initial` up to `max`; `healthy_after` without a failure starts it over.
     pub fn new(initial: Duration, max: Duration, healthy_after: Duration) -> Self {

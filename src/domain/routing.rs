@@ -83,11 +83,6 @@ impl TopicTemplate {
         }
         Ok(name)
     }
-
-    /// Whether two different source topics always get two different target topics.
-    pub fn keeps_topics_apart(&self) -> bool {
-        self.0.contains(PLACEHOLDER)
-    }
 }
 
 impl fmt::Display for TopicTemplate {

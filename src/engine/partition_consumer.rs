@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use tokio::time::Instant;
@@ -52,7 +51,7 @@ pub struct PartitionConsumer {
 impl PartitionConsumer {
     /// A consumer that reads nothing until it is told where to [`Seek`].
     pub fn new(params: Params) -> Self {
-        let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60));
+        let backoff = Backoff::default();
         Self { params, stream: None, wanted: false, next: 0, started: Instant::now(), backoff }
     }
 

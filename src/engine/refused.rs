@@ -24,7 +24,7 @@ pub struct Refused {
 
 impl Default for Refused {
     fn default() -> Self {
-        let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60));
+        let backoff = Backoff::default();
         Self { tickets: BTreeMap::new(), chunk: usize::MAX, trying: 0, backoff, last: None, accepted_since: false }
     }
 }
@@ -33,11 +33,6 @@ impl Refused {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.tickets.is_empty()
-    }
-
-    /// Whether an attempt is under way.
-    pub fn is_trying(&self) -> bool {
-        self.trying > 0
     }
 
     /// How many refusals in a row there were.

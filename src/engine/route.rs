@@ -118,7 +118,7 @@ impl Route {
             consumers: HashMap::new(),
             generation: 0,
             broken: BTreeMap::new(),
-            source_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60)),
+            source_backoff: Backoff::default(),
             source_fault: None,
             discovered: false,
             judge,

@@ -96,7 +96,7 @@ impl Supervisor {
                 route: None,
                 generation: 0,
                 since: Instant::now(),
-                backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60)),
+                backoff: Backoff::default(),
                 ended: false,
             };
             (route.name.clone(), slot)

@@ -58,9 +58,6 @@ pub struct Owner {
     pub gone: Recipient<ChildGone>,
 }
 
-/// Makes a writer that reports to the actor at this address.
-pub type OpenWriter<'a> = &'a dyn Fn(Addr<TargetProducer>) -> Result<Arc<dyn Writer>, Fault>;
-
 /// The actor.
 pub struct TargetProducer {
     params: Params,

@@ -30,6 +30,7 @@ const REPEAT: Duration = Duration::from_secs(30);
 
 /// A target's actors, its clients, and what keeps it from being written.
 #[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
+#[derive(Default)]
 pub(super) struct TargetSlot {
     clients: Option<Clients>,
     life: Option<Life>,
@@ -55,26 +56,6 @@ struct Life {
     catch_up: Addr<CatchUp>,
     writer: Arc<dyn Writer>,
     since: Instant,
-}
-
-impl Default for TargetSlot {
-    fn default() -> Self {
-        Self {
-            clients: None,
-            life: None,
-            generation: 0,
-            busy: false,
-            prepared_once: false,
-            written: Topics::new(),
-            refused: BTreeMap::new(),
-            gaps: BTreeMap::new(),
-            fault: None,
-            logged: None,
-            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60)),
-            committing: false,
-            drained: false,
-        }
-    }
 }
 
 impl TargetSlot {
