@@ -113,7 +113,12 @@ fn read_limits(root: &Section<'_>) -> Read<Limits> {
     let section = root.field("limits").section(keys::LIMITS)?;
     let in_flight = section.field("in_flight").size(2 << 10..=1 << 40);
     let drain = section.field("drain").duration(Duration::from_secs(1)..=LONGEST_DRAIN);
-    Ok(Limits { in_flight: in_flight?.unwrap_or(keys::IN_FLIGHT_LIMIT), drain: drain?.unwrap_or(keys::DRAIN) })
+    Ok(Limits {
+        in_flight: in_flight?.unwrap_or(keys::IN_FLIGHT_LIMIT),
+        drain: drain?.unwrap_or(keys::DRAIN),
+        bandwidth: None,
+        stall: keys::STALL,
+    })
 }
 
 /// Parses `host:port`, or several separated by commas: for the command line. The error says what to do.

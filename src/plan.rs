@@ -10,6 +10,7 @@ use std::time::Duration;
 use regex::Regex;
 use secrecy::SecretString;
 
+use crate::domain::retry::Policies;
 use crate::domain::routing::{Partitioning, TopicTemplate, is_internal_topic};
 use crate::domain::start::Start;
 
@@ -31,6 +32,10 @@ pub struct Limits {
     pub in_flight: u64,
     /// How long a drain may take before what is unfinished is left for the next start.
     pub drain: Duration,
+    /// Bytes per second that may be written, over all routes; `None` is without limit.
+    pub bandwidth: Option<u64>,
+    /// How long an actor that has work may make no progress before a new one takes its place.
+    pub stall: Duration,
 }
 
 /// A Kafka cluster and how to reach it.
@@ -46,6 +51,11 @@ pub struct ClusterSpec {
     pub security: Security,
     /// Raw librdkafka properties; none of them is one that the engine owns.
     pub client: BTreeMap<String, String>,
+    /// Bytes per second that may be written to it, over all routes: its peak bandwidth divided by its replicas, all of
+    /// which count. `None` is without limit.
+    pub write_bandwidth: Option<u64>,
+    /// Bytes per second that may be read from it, over all routes; `None` is without limit.
+    pub read_bandwidth: Option<u64>,
 }
 
 /// How a client proves who it is, and how it knows the broker.
@@ -120,6 +130,10 @@ pub struct RoutePlan {
     pub in_flight: u64,
     /// Where commits of progress go: whether this route keeps watermarks in consumer groups. `copy` keeps none.
     pub keeps_progress: bool,
+    /// Bytes per second that may be written, over all targets of the route; `None` is without limit.
+    pub bandwidth: Option<u64>,
+    /// How faults of its source and of its actors are met.
+    pub retry: Policies,
     /// The clusters that are written to; at least one, none twice.
     pub targets: Vec<TargetPlan>,
 }
@@ -142,9 +156,37 @@ pub struct TargetPlan {
     pub cluster: Arc<ClusterSpec>,
     /// The target topic's name.
     pub topic: TopicTemplate,
+    /// Bytes per second that may be written to it by this route; `None` is without limit but the cluster's own.
+    pub bandwidth: Option<u64>,
+    /// How its faults are met.
+    pub retry: Policies,
+    /// Where records go that it does not take, if its policies say so.
+    pub dead_letter: DeadLetterPlan,
+}
+
+/// Where records go that a target does not take.
+#[derive(Clone, Debug)]
+pub struct DeadLetterPlan {
+    /// The cluster: the target itself, or another one.
+    pub cluster: Arc<ClusterSpec>,
+    /// The topic, in which `{topic}` stands for the target topic's name.
+    pub topic: TopicTemplate,
+}
+
+impl DeadLetterPlan {
+    /// Beside the target topic, in one of its own.
+    pub fn beside(cluster: &Arc<ClusterSpec>) -> Self {
+        Self { cluster: cluster.clone(), topic: TopicTemplate::dead_letter() }
+    }
 }
 
 impl TargetPlan {
+    /// A target without a limit of its own and with the default policies.
+    pub fn plain(cluster: Arc<ClusterSpec>, topic: TopicTemplate) -> Self {
+        let dead_letter = DeadLetterPlan::beside(&cluster);
+        Self { cluster, topic, bandwidth: None, retry: Policies::default(), dead_letter }
+    }
+
     /// The target's name: the alias of its cluster.
     pub fn name(&self) -> &str {
         &self.cluster.alias

@@ -13,6 +13,7 @@ use super::host::{Routes, host};
 use super::run::outcome;
 use super::{Outcome, print};
 use crate::config::{keys, parse_bootstrap, parse_pattern, parse_start};
+use crate::domain::retry::Policies;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::engine::Options;
@@ -78,12 +79,14 @@ fn plan(args: &Args) -> Plan {
             region: None,
             security: Security::default(),
             client: BTreeMap::new(),
+            write_bandwidth: None,
+            read_bandwidth: None,
         })
     };
     let source = cluster("source".to_owned(), &args.from);
-    let targets = args.to.iter().enumerate().map(|(at, to)| TargetPlan {
-        cluster: cluster(if args.to.len() == 1 { "target".to_owned() } else { format!("target-{}", at + 1) }, to),
-        topic: args.to_topic.clone().unwrap_or_else(TopicTemplate::same),
+    let targets = args.to.iter().enumerate().map(|(at, to)| {
+        let alias = if args.to.len() == 1 { "target".to_owned() } else { format!("target-{}", at + 1) };
+        TargetPlan::plain(cluster(alias, to), args.to_topic.clone().unwrap_or_else(TopicTemplate::same))
     });
     let targets: Vec<TargetPlan> = targets.collect();
     let all = targets.iter().map(|target| &target.cluster).chain([&source]);
@@ -99,9 +102,12 @@ fn plan(args: &Args) -> Plan {
         batch: BatchLimits { max_messages: keys::MAX_MESSAGES, max_wait: keys::MAX_WAIT, max_bytes: keys::MAX_BYTES },
         in_flight: keys::IN_FLIGHT,
         keeps_progress: false,
+        bandwidth: None,
+        retry: Policies::default(),
         targets,
     };
-    Plan { limits: Limits { in_flight: keys::IN_FLIGHT_LIMIT, drain: keys::DRAIN }, clusters, routes: vec![route] }
+    let limits = Limits { in_flight: keys::IN_FLIGHT_LIMIT, drain: keys::DRAIN, bandwidth: None, stall: keys::STALL };
+    Plan { limits, clusters, routes: vec![route] }
 }
 
 /// What the user sees: a bar on a terminal, plain lines elsewhere.

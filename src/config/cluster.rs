@@ -44,6 +44,8 @@ fn read(alias: &str, field: &Field<'_>, base_dir: &Path) -> Read<Arc<ClusterSpec
         region: region?.map(str::to_owned),
         security: security?,
         client: client?,
+        write_bandwidth: None,
+        read_bandwidth: None,
     }))
 }
 

@@ -22,3 +22,4 @@ pub(crate) const IN_FLIGHT: u64 = 32 << 20;
 pub(crate) const MAX_MESSAGES: u32 = 10_000;
 pub(crate) const MAX_WAIT: Duration = Duration::from_millis(10);
 pub(crate) const MAX_BYTES: u64 = 1 << 20;
+pub(crate) const STALL: Duration = Duration::from_secs(30);

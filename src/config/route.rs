@@ -53,6 +53,8 @@ fn read(name: &str, field: &Field<'_>, clusters: &Clusters, in_flight_limit: Rea
         batch: batch?,
         in_flight: in_flight?,
         keeps_progress: true,
+        bandwidth: None,
+        retry: crate::domain::retry::Policies::default(),
         targets: targets?,
     })
 }
@@ -206,7 +208,9 @@ fn read_targets(
             {
                 check_own_copies(&field, &topic, topics)?;
             }
-            Ok(TargetPlan { cluster, topic })
+            let dead_letter = crate::plan::DeadLetterPlan::beside(&cluster);
+            let retry = crate::domain::retry::Policies::default();
+            Ok(TargetPlan { cluster, topic, bandwidth: None, retry, dead_letter })
         })
         .collect();
     read.into_iter().collect()

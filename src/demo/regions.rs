@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::fault::Fault;
+use crate::domain::retry::Policies;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::kafka::mock::{DemoRecord, DemoSource, MockRegion};
@@ -61,6 +62,8 @@ impl Regions {
                 region: Some(alias.to_owned()),
                 security: Security::default(),
                 client: std::collections::BTreeMap::new(),
+                write_bandwidth: None,
+                read_bandwidth: None,
             })
         };
         let bad =
@@ -71,7 +74,7 @@ impl Regions {
         let targets: Vec<TargetPlan> = TARGETS
             .iter()
             .zip(&self.targets)
-            .map(|(alias, region)| TargetPlan { cluster: cluster(alias, region), topic: topic.clone() })
+            .map(|(alias, region)| TargetPlan::plain(cluster(alias, region), topic.clone()))
             .collect();
         let clusters = targets.iter().map(|target| target.cluster.clone()).chain([source.clone()]);
         let clusters = clusters.map(|cluster| (cluster.alias.clone(), cluster)).collect();
@@ -86,10 +89,17 @@ impl Regions {
             batch: BatchLimits { max_messages: 10_000, max_wait: Duration::from_millis(10), max_bytes: 64 << 10 },
             in_flight: 1 << 20, // small, so that the broken region leaves the shared read within the show
             keeps_progress: true,
+            bandwidth: None,
+            retry: Policies::default(),
             targets,
         };
         Ok(Plan {
-            limits: Limits { in_flight: 64 << 20, drain: Duration::from_secs(30) },
+            limits: Limits {
+                in_flight: 64 << 20,
+                drain: Duration::from_secs(30),
+                bandwidth: None,
+                stall: Duration::from_secs(30),
+            },
             clusters,
             routes: vec![route],
         })

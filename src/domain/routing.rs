@@ -50,6 +50,11 @@ impl TopicTemplate {
         Self(PLACEHOLDER.to_owned())
     }
 
+    /// The template of the topic for dead letters: `{topic}.dead-letter`.
+    pub fn dead_letter() -> Self {
+        Self(format!("{PLACEHOLDER}.dead-letter"))
+    }
+
     /// Checks a template: `{topic}` is the only placeholder, and what stands around it may stand in a topic's name.
     pub fn parse(text: &str) -> Result<Self, BadTopicName> {
         if text.is_empty() {

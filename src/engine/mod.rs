@@ -7,6 +7,7 @@
 //! Supervisor → Route → its children                  (control)
 //! ```
 
+pub mod backoff;
 pub mod catch_up;
 pub mod death_watch;
 pub mod feed;

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use tokio::time::Instant;
 
+use super::backoff::Backoff;
 use super::death_watch::DeathWatch;
 use super::flow::Lane;
 use super::messages::{BatchRead, ReadFault, ReadNews, Seek};
 use super::progress::TargetIndex;
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::retry::Backoff;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::{ReadEvent, Reader, StreamId};
 

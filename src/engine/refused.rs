@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::retry::Backoff;
+use super::backoff::Backoff;
 
 /// The refused records of a feed, by the ticket of the write that they belong to.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Ha
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
+use super::backoff::Backoff;
 use super::death_watch::{Death, DeathWatch};
 use super::flow::{Flow, Gate, Lane, Urgency};
 use super::messages::{Child, ChildGone, ConsumerReady, Drain, Drained, Leave, ReadFault, Seek, TargetFault};
@@ -19,7 +20,6 @@ use super::source::{Found, look, open_reader};
 use super::target_slot::TargetSlot;
 use crate::domain::detach::{Judge, Load};
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::retry::Backoff;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
 use crate::kafka::admin::Admin;

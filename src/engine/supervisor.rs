@@ -8,12 +8,12 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::backoff::Backoff;
 use super::death_watch::{Death, DeathWatch};
 use super::flow::{Flow, Gate};
 use super::messages::Drain;
 use super::progress::Progress;
 use super::route::{Params, Route, RouteEnded};
-use crate::domain::retry::Backoff;
 use crate::plan::{Plan, RoutePlan};
 
 /// How the engine is to run.

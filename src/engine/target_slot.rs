@@ -8,6 +8,7 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
+use super::backoff::Backoff;
 use super::catch_up::{CatchUp, Params as CatchUpParams};
 use super::flow::{Gate, Lane, Urgency};
 use super::messages::{Adopt, Child, Drain, TargetReady, WriteNews};
@@ -17,7 +18,6 @@ use super::router::Router;
 use super::source::open_reader;
 use super::target_producer::{Equipment, Owner, Params as ProducerParams, TargetProducer};
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::retry::Backoff;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Writer;
 use crate::kafka::admin::Admin;
