@@ -88,10 +88,40 @@ impl Payload {
         }
     }
 
-    /// How many records there are in a range of source offsets.
-    pub fn records_in(&self, range: OffsetRange) -> usize {
+    /// Where a part that begins at `from` ends, if it is to occupy at most `most` bytes: behind at least one record.
+    /// `None` if all that is left fits.
+    pub fn cut_within(&self, from: i64, most: u64) -> Option<i64> {
         match self {
-            Self::Records(records) => records.first_from(range.end) - records.first_from(range.start),
+            Self::Records(records) => records.cut_within(from, most),
+        }
+    }
+
+    /// The first record at or after `from` that a topic with these limits may refuse.
+    pub fn first_suspect(&self, from: i64, limits: &TopicLimits) -> Option<i64> {
+        match self {
+            Self::Records(records) => records.first_suspect(from, limits),
+        }
+    }
+
+    /// Source offsets of the records at these positions.
+    pub fn offset_at(&self, position: u32) -> Option<i64> {
+        match self {
+            Self::Records(records) => records.get(position as usize).map(|record| record.offset),
+        }
+    }
+
+    /// Positions of the records in a range of source offsets.
+    pub fn positions_in(&self, range: OffsetRange) -> std::ops::Range<usize> {
+        match self {
+            Self::Records(records) => records.first_from(range.start)..records.first_from(range.end),
+        }
+    }
+
+    /// Records, and bytes of their keys, values and headers, in a range of source offsets.
+    pub fn volume_in(&self, range: OffsetRange) -> (usize, u64) {
+        let positions = self.positions_in(range);
+        match self {
+            Self::Records(records) => (positions.len(), records.data_in(positions)),
         }
     }
 
@@ -102,6 +132,25 @@ impl Payload {
         }
     }
 }
+
+/// What a target topic may refuse a record for, as far as that can be told beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicLimits {
+    /// Bytes of the largest record batch that it takes (`max.message.bytes`), compressed.
+    pub max_bytes: u64,
+    /// Whether it is compacted, and takes no record without a key.
+    pub compacted: bool,
+}
+
+impl Default for TopicLimits {
+    /// Kafka's own defaults.
+    fn default() -> Self {
+        Self { max_bytes: 1_048_588, compacted: false }
+    }
+}
+
+/// What Kafka's format adds to a record and its batch, at the most.
+const FORMAT_OVERHEAD: u64 = 100;
 
 /// A header of a record; the value may be null, which differs from empty.
 pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -115,6 +164,10 @@ pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 pub struct Records {
     data: Vec<u8>,
     index: Vec<Entry>,
+    /// Bytes of the largest record.
+    largest: usize,
+    /// Whether a record has no key.
+    keyless: bool,
 }
 
 /// `u32` for positions: a batch is far smaller than 4 GiB, and Kafka's own records are at most 2 GiB.
@@ -156,7 +209,7 @@ pub const RECORD_OVERHEAD: u64 = size_of::<Entry>() as u64;
 impl Records {
     /// Room for about `bytes` of keys, values and headers before it has to grow.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { data: Vec::with_capacity(bytes), index: Vec::new() }
+        Self { data: Vec::with_capacity(bytes), ..Self::default() }
     }
 
     /// Appends a record. Offsets must rise.
@@ -169,6 +222,8 @@ impl Records {
         headers: impl Iterator<Item = Header<'h>>,
     ) {
         debug_assert!(self.index.last().is_none_or(|last| last.offset < offset));
+        let start = self.data.len();
+        self.keyless |= key.is_none();
         let key = self.copy(key);
         let value = self.copy(value);
         let at = position(self.data.len());
@@ -179,6 +234,7 @@ impl Records {
             self.data.extend_from_slice(value.unwrap_or_default());
         }
         let headers = Field { at, len: position(self.data.len()) - at };
+        self.largest = self.largest.max(self.data.len() - start);
         self.index.push(Entry { offset, timestamp, key, value, headers });
     }
 
@@ -202,6 +258,44 @@ impl Records {
     /// Memory in use, in bytes: the records and their index.
     pub fn footprint(&self) -> u64 {
         self.data.len() as u64 + self.index.len() as u64 * RECORD_OVERHEAD
+    }
+
+    /// Where the bytes of the record at `position` begin; the end of all where there is none.
+    fn starts_at(&self, position: usize) -> u64 {
+        self.index.get(position).map_or(self.data.len() as u64, |entry| u64::from(entry.key.at))
+    }
+
+    fn data_in(&self, positions: std::ops::Range<usize>) -> u64 {
+        self.starts_at(positions.end) - self.starts_at(positions.start)
+    }
+
+    fn cut_within(&self, from: i64, most: u64) -> Option<i64> {
+        let first = self.first_from(from);
+        let rest = self.index.get(first..)?;
+        let before = |position: usize| self.starts_at(position) + position as u64 * RECORD_OVERHEAD;
+        let ends_within = |at: usize| before(first + at + 1) - before(first) <= most;
+        let (mut low, mut high) = (0, rest.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if ends_within(middle) { low = middle + 1 } else { high = middle }
+        }
+        let fits = low.max(1);
+        if fits >= rest.len() { None } else { rest.get(fits - 1).map(|entry| entry.offset + 1) }
+    }
+
+    fn first_suspect(&self, from: i64, limits: &TopicLimits) -> Option<i64> {
+        let fits = |bytes: u64| bytes + FORMAT_OVERHEAD <= limits.max_bytes;
+        let no_key = limits.compacted && self.keyless;
+        if fits(self.largest as u64) && !no_key {
+            return None;
+        }
+        let first = self.first_from(from);
+        let suspect = |position: &usize| {
+            let large = !fits(self.data_in(*position..*position + 1));
+            large || (limits.compacted && self.index.get(*position).is_some_and(|entry| entry.key.len == NULL))
+        };
+        let found = (first..self.index.len()).find(suspect)?;
+        self.index.get(found).map(|entry| entry.offset)
     }
 
     /// Bytes of keys, values and headers, without the index.
@@ -337,6 +431,37 @@ mod tests {
                 .collect();
             prop_assert_eq!(out, records);
         }
+    }
+
+    #[test]
+    fn a_part_is_cut_by_its_bytes_behind_at_least_one_record() {
+        let mut records = Records::default();
+        for offset in [5, 6, 9, 10] {
+            records.push(offset, 0, Some(&[0; 10]), Some(&[0; 90]), std::iter::empty());
+        }
+        let batch = Payload::Records(records);
+        let each = 100 + RECORD_OVERHEAD;
+        assert_eq!(batch.cut_within(5, 0), Some(6));
+        assert_eq!(batch.cut_within(5, 2 * each), Some(7));
+        assert_eq!(batch.cut_within(6, 3 * each - 1), Some(10));
+        assert_eq!(batch.cut_within(6, 3 * each), None);
+        assert_eq!(batch.cut_within(0, 100 * each), None);
+        assert_eq!(batch.cut_within(11, 0), None);
+        assert_eq!(batch.volume_in(OffsetRange { start: 6, end: 10 }), (2, 200));
+    }
+
+    #[test]
+    fn records_that_a_topic_may_refuse_are_found() {
+        let mut records = Records::default();
+        records.push(1, 0, Some(b"k"), Some(&[0; 50]), std::iter::empty());
+        records.push(2, 0, Some(b"k"), Some(&[0; 5000]), std::iter::empty());
+        records.push(3, 0, None, Some(&[0; 50]), std::iter::empty());
+        let batch = Payload::Records(records);
+        let limits = |max_bytes, compacted| TopicLimits { max_bytes, compacted };
+        assert_eq!(batch.first_suspect(0, &limits(10_000, false)), None);
+        assert_eq!(batch.first_suspect(0, &limits(4_000, false)), Some(2));
+        assert_eq!(batch.first_suspect(3, &limits(4_000, false)), None);
+        assert_eq!(batch.first_suspect(0, &limits(10_000, true)), Some(3));
     }
 
     #[test]

@@ -8,5 +8,6 @@ pub mod fault;
 pub mod retry;
 pub mod routing;
 pub mod start;
+pub mod state;
 pub mod topic_partition;
 pub mod watermark;

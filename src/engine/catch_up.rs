@@ -9,9 +9,13 @@ use std::sync::Arc;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 
 use super::death_watch::DeathWatch;
+use super::failpoint::failpoint;
 use super::flow::Lane;
-use super::messages::{Attach, BatchRead, CatchUpFrom, CaughtUp, Drain, Origin, Produce, ReadFault, Seek};
+use super::life::{Life, Rounds};
+use super::messages::{Attach, BatchRead, CatchUpFrom, CaughtUp, Child, ChildGone, Drain, End, Origin, Ping, Produce, ReadState, Seek};
 use super::partition_consumer::{Params as ConsumerParams, PartitionConsumer};
+use super::read_limit::ReadLimit;
+use super::retries::Retries;
 use super::progress::{Progress, TargetIndex};
 use super::router::Router;
 use super::target_producer::TargetProducer;
@@ -37,12 +41,22 @@ pub struct Params {
     pub producer: Addr<TargetProducer>,
     /// Who lets the target join the shared read.
     pub router: Addr<Router>,
+    /// How fast the source may be read.
+    pub read_limit: Option<ReadLimit>,
     /// Who is told of faults.
-    pub owner: Recipient<ReadFault>,
+    pub owner: Recipient<ReadState>,
+    /// Who is told when a consumer hangs.
+    pub gone: Recipient<ChildGone>,
+    /// Which life of the target it belongs to.
+    pub generation: u64,
+    /// How its consumers are asked whether they still answer.
+    pub rounds: Rounds,
+    /// The attempts so far.
+    pub retries: Arc<Retries>,
     /// Where the shared read's position is.
     pub progress: Arc<Progress>,
-    /// Makes a guard that speaks when one of this target's actors panics.
-    pub watch: Box<dyn Fn() -> DeathWatch>,
+    /// Makes a guard that speaks when one of this target's actors panics, by the actor's name.
+    pub watch: Box<dyn Fn(&'static str) -> DeathWatch>,
 }
 
 /// The actor.
@@ -54,7 +68,7 @@ pub struct CatchUp {
 }
 
 struct OwnRead {
-    consumer: Addr<PartitionConsumer>,
+    consumer: Life<PartitionConsumer>,
     /// Whether the router was asked and has not answered yet.
     asked: bool,
     /// The target's turn at this partition.
@@ -64,7 +78,7 @@ struct OwnRead {
 impl CatchUp {
     /// A catch-up that reads nothing yet.
     pub fn new(params: Params) -> Self {
-        let watch = (params.watch)();
+        let watch = (params.watch)("catch-up");
         Self { params, reader: None, reads: HashMap::new(), _watch: watch }
     }
 
@@ -79,14 +93,16 @@ impl CatchUp {
         let reader = match self.reader() {
             Ok(reader) => reader,
             Err(fault) => {
-                return self.params.owner.do_send(ReadFault {
+                return self.params.owner.do_send(ReadState {
                     target: Some(self.params.target),
                     partition: from.partition,
-                    fault,
+                    fault: Some(fault),
+                    lost: false,
                 });
             }
         };
-        let consumer = PartitionConsumer::new(ConsumerParams {
+        let read_limit = self.params.read_limit.as_ref().map(|limit| limit.of(&reader));
+        let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
             partition: from.partition.clone(),
             reader,
             lane: self.params.lane.clone(),
@@ -94,19 +110,31 @@ impl CatchUp {
             out: ctx.address().recipient(),
             reads_for: Some(self.params.target),
             owner: self.params.owner.clone(),
-            watch: (self.params.watch)(),
-        })
-        .start();
-        if let Some(former) = self.reads.remove(&from.partition) {
-            former.consumer.do_send(Seek(None));
-        }
-        consumer.do_send(Seek(Some(from.next)));
+            generation: from.turn,
+            retries: self.params.retries.clone(),
+            read_limit,
+            watch: (self.params.watch)("consumer"),
+        }));
+        // a former one ends when it is replaced
+        consumer.addr().do_send(Seek(Some(from.next)));
         self.reads.insert(from.partition, OwnRead { consumer, asked: false, turn: from.turn });
     }
 }
 
 impl Actor for CatchUp {
     type Context = Context<Self>;
+}
+
+impl Handler<Ping> for CatchUp {
+    type Result = ();
+
+    fn handle(&mut self, Ping(pulse): Ping, _: &mut Self::Context) {
+        pulse.beat();
+        if self.reads.values().any(|read| read.consumer.hangs(self.params.rounds)) {
+            let (child, generation) = (Child::Target(self.params.target), self.params.generation);
+            self.params.gone.do_send(ChildGone { child, actor: "consumer", generation, end: End::Hung, fault: None });
+        }
+    }
 }
 
 impl Handler<CatchUpFrom> for CatchUp {
@@ -125,9 +153,7 @@ impl Handler<CaughtUp> for CatchUp {
     type Result = ();
 
     fn handle(&mut self, CaughtUp(partition): CaughtUp, _: &mut Self::Context) {
-        if let Some(read) = self.reads.remove(&partition) {
-            read.consumer.do_send(Seek(None));
-        }
+        self.reads.remove(&partition);
         if self.reads.is_empty() {
             self.reader = None;
         }
@@ -137,8 +163,10 @@ impl Handler<CaughtUp> for CatchUp {
 impl Handler<BatchRead> for CatchUp {
     type Result = ();
 
-    fn handle(&mut self, BatchRead(batch): BatchRead, _: &mut Self::Context) {
-        let Some(read) = self.reads.get_mut(&batch.partition) else { return };
+    fn handle(&mut self, BatchRead { batch, generation }: BatchRead, _ctx: &mut Self::Context) {
+        failpoint!("catch-up", _ctx);
+        let read = self.reads.get_mut(&batch.partition).filter(|read| read.turn == generation);
+        let Some(read) = read else { return };
         let (partition, next) = (batch.partition.clone(), batch.range.end);
         self.params.progress.read.add(batch.payload.record_count() as u64, batch.payload.data_bytes());
         self.params.producer.do_send(Produce { batch: Arc::new(batch), origin: Origin::CatchUp });
@@ -154,9 +182,7 @@ impl Handler<Drain> for CatchUp {
     type Result = ();
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
-        for (_, read) in self.reads.drain() {
-            read.consumer.do_send(Seek(None));
-        }
+        self.reads.clear();
         self.reader = None;
     }
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::batch::{OffsetRange, SharedBatch};
+use crate::domain::batch::{OffsetRange, RECORD_OVERHEAD, RecordBatch, SharedBatch};
 use crate::domain::watermark::Watermark;
 use crate::kafka::TargetTopic;
 
 use super::messages::Origin;
+use super::refusals::Diversion;
 use super::refused::Refused;
 
 /// After this long without a record a broker may have forgotten the producer (`producer.id.expiration.ms` is a day, but
@@ -70,10 +71,18 @@ pub struct Feed {
     pub with_writer: u32,
     /// When refused records may be tried again.
     pub retry_at: Option<Instant>,
+    /// Whether something was refused since something was taken last.
+    pub refused_before: bool,
+    /// Refused records that are on their way to somewhere else: nothing is tried before that is done.
+    pub diverting: Option<Diversion>,
     /// Whether it stands in the line of feeds with something to hand over.
     pub listed: bool,
     /// Bytes handed to the writer and not acknowledged.
     pub handed: u64,
+    /// What the target was found to take in one go, where that is less than a whole batch.
+    pub most: Most,
+    /// Whether what is under way has to be acknowledged before anything else goes.
+    solo: bool,
     /// Parts of batches handed to the writer and not acknowledged.
     pub under_way: u32,
     /// When records were acknowledged last.
@@ -93,8 +102,12 @@ impl Feed {
             turn,
             with_writer: 0,
             retry_at: None,
+            refused_before: false,
+            diverting: None,
             listed: false,
             handed: 0,
+            most: Most::default(),
+            solo: false,
             under_way: 0,
             acknowledged: None,
             queue: VecDeque::new(),
@@ -124,7 +137,7 @@ impl Feed {
 
     /// Whether [`take`](Self::take) has something to give.
     pub fn can_take(&self, now: Instant) -> bool {
-        self.has_queued() && self.refused.is_empty() && (self.under_way == 0 || self.is_known(now))
+        self.has_queued() && self.refused.is_empty() && (self.under_way == 0 || (self.is_known(now) && !self.solo))
     }
 
     /// Offers a batch.
@@ -170,28 +183,54 @@ impl Feed {
         true
     }
 
-    /// The next part to be handed over: a batch, the source offsets of it, and the bytes that it counts for.
+    /// The next part to be handed over, of at most about `most` bytes.
     ///
     /// A broker takes any sequence number from a producer that it does not know. If it refuses the first request (a
     /// young leader does) and takes the second, which was on its way already, the order is lost. So until a first
-    /// record is acknowledged, it goes alone; and again after an hour's rest, as brokers forget.
-    pub fn take(&mut self, now: Instant) -> Option<(SharedBatch, OffsetRange, u64)> {
+    /// record is acknowledged, it goes alone; and again after an hour's rest, as brokers forget. For the same reason
+    /// a record that the topic may refuse goes alone, and parts go one by one where the topic takes small ones only.
+    pub fn take(&mut self, now: Instant, most: u64) -> Option<Taken> {
         if !self.can_take(now) {
             return None;
         }
-        let known = self.is_known(now);
-        let batch = self.queue.front()?.clone();
+        let batch = self.queue.front()?;
         let start = self.watermark.next();
-        let cut = if known { None } else { batch.payload.first_cut(start).filter(|cut| *cut < batch.range.end) };
-        let range = OffsetRange { start, end: cut.unwrap_or(batch.range.end) };
-        let bytes = if cut.is_some() { 0 } else { batch.in_flight_bytes() };
-        if cut.is_none() {
+        let (end, solo) = self.cut(batch, start, most, now);
+        if solo && self.under_way > 0 {
+            return None;
+        }
+        self.solo = solo;
+        let batch = batch.clone();
+        let range = OffsetRange { start, end: end.unwrap_or(batch.range.end) };
+        let whole = range.end >= batch.range.end;
+        let permit = if whole { batch.in_flight_bytes() } else { 0 };
+        if whole {
             self.queue.pop_front();
         }
+        let (records, data) = batch.payload.volume_in(range);
+        let bytes = data + records as u64 * RECORD_OVERHEAD;
         self.watermark.open(range);
         self.handed += bytes;
         self.under_way += 1;
-        Some((batch, range, bytes))
+        Some(Taken { batch, range, bytes, permit, records, data })
+    }
+
+    /// Where the part that begins at `start` ends, if not with its batch, and whether it has to go alone.
+    fn cut(&self, batch: &RecordBatch, start: i64, most: u64, now: Instant) -> (Option<i64>, bool) {
+        let payload = &batch.payload;
+        if !self.is_known(now) {
+            return (payload.first_cut(start).filter(|end| *end < batch.range.end), true);
+        }
+        let suspect = payload.first_suspect(start, &self.topic.limits);
+        if let Some(offset) = suspect
+            && payload.first_cut(start) == Some(offset + 1)
+        {
+            return (Some(offset + 1).filter(|end| *end < batch.range.end), true);
+        }
+        let small = self.most.bytes(self.topic.limits.max_bytes);
+        let cut = payload.cut_within(start, small.unwrap_or(u64::MAX).min(most));
+        let cut = [cut, suspect].into_iter().flatten().min();
+        (cut.filter(|end| *end < batch.range.end), small.is_some())
     }
 
     /// Notes that a part is acknowledged; says whether the watermark rose.
@@ -200,6 +239,7 @@ impl Feed {
         self.under_way -= 1;
         if records > 0 {
             self.acknowledged = Some(now);
+            self.most.accepted();
         }
         self.watermark.acknowledge(end)
     }
@@ -216,10 +256,62 @@ impl Feed {
     }
 }
 
+/// A part of a batch, for the writer.
+#[derive(Debug)]
+pub struct Taken {
+    /// The batch that it is a part of.
+    pub batch: SharedBatch,
+    /// The source offsets of the part.
+    pub range: OffsetRange,
+    /// Memory that it occupies.
+    pub bytes: u64,
+    /// Bytes in flight that its acknowledgement sets free: the last part of a batch has them all.
+    pub permit: u64,
+    /// How many records it has.
+    pub records: usize,
+    /// Bytes of their keys, values and headers.
+    pub data: u64,
+}
+
+/// What a target takes in one go, as far as it was found out by its refusals.
+#[derive(Debug, Default)]
+pub struct Most {
+    found: Option<u64>,
+    accepted: u32,
+}
+
+/// What the client puts into one request for a partition, if there is as much: `batch.size`.
+const REQUEST: u64 = 1_000_000;
+
+impl Most {
+    /// Bytes of a part that goes alone; `None` where parts need not. `limit` is what the topic takes by its settings.
+    fn bytes(&self, limit: u64) -> Option<u64> {
+        let small = (limit < REQUEST).then_some(limit * 7 / 8);
+        small.into_iter().chain(self.found).min()
+    }
+
+    /// Notes that a part of this size with more than one record was refused for what is in it.
+    pub fn refused(&mut self, bytes: u64) {
+        self.found = Some((bytes / 2).max(1));
+        self.accepted = 0;
+    }
+
+    /// After some parts that were accepted, larger ones are tried: what was refused may have been one record.
+    fn accepted(&mut self) {
+        const ENOUGH: u32 = 16;
+        let Some(found) = self.found else { return };
+        self.accepted += 1;
+        if self.accepted >= ENOUGH {
+            self.accepted = 0;
+            self.found = Some(found * 2).filter(|most| *most < REQUEST);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::batch::{Payload, Permit, RecordBatch, Records};
+    use crate::domain::batch::{Payload, Permit, Records, TopicLimits};
     use crate::domain::routing::Partitioning;
     use crate::domain::topic_partition::TopicPartition;
 
@@ -233,6 +325,15 @@ mod tests {
         fn shrink_to(&mut self, _: u64) {}
     }
 
+    fn records(start: i64, end: i64, sizes: &[usize]) -> SharedBatch {
+        let mut records = Records::default();
+        for (offset, size) in (start..).zip(sizes) {
+            records.push(offset, 0, Some(b"k"), Some(&vec![0; *size]), std::iter::empty());
+        }
+        let range = OffsetRange { start, end };
+        Arc::new(RecordBatch::new(TopicPartition::new("t", 0), range, Payload::Records(records), Box::new(Free)))
+    }
+
     fn batch(start: i64, end: i64) -> SharedBatch {
         let partition = TopicPartition::new("t", 0);
         let payload = Payload::Records(Records::default());
@@ -240,13 +341,14 @@ mod tests {
     }
 
     fn feed(mode: Mode) -> Feed {
-        let topic = TargetTopic { name: "t".into(), partitions: 1, partitioning: Partitioning::Keep };
+        let limits = TopicLimits::default();
+        let topic = TargetTopic { name: "t".into(), partitions: 1, partitioning: Partitioning::Keep, limits };
         Feed { mode, acknowledged: Some(Instant::now()), ..Feed::new(Arc::new(topic), 100, 0) }
     }
 
     fn taken(feed: &mut Feed) -> Vec<(i64, i64)> {
         let now = Instant::now();
-        std::iter::from_fn(|| feed.take(now)).map(|(_, range, _)| (range.start, range.end)).collect()
+        std::iter::from_fn(|| feed.take(now, u64::MAX)).map(|part| (part.range.start, part.range.end)).collect()
     }
 
     #[test]
@@ -277,18 +379,13 @@ mod tests {
 
     #[test]
     fn the_first_record_of_a_new_producer_goes_alone() {
-        let mut records = Records::default();
-        for offset in 100..110 {
-            records.push(offset, 0, None, None, std::iter::empty());
-        }
-        let range = OffsetRange { start: 95, end: 110 };
-        let batch = RecordBatch::new(TopicPartition::new("t", 0), range, Payload::Records(records), Box::new(Free));
         let mut feed = feed(Mode::Attached);
         feed.acknowledged = None;
-        feed.offer(Arc::new(batch), Origin::Live);
-        feed.offer(self::batch(110, 120), Origin::Live);
+        feed.offer(records(100, 110, &[0; 10]), Origin::Live);
+        feed.offer(batch(110, 120), Origin::Live);
         assert_eq!(taken(&mut feed), [(100, 101)]);
-        assert!(feed.acknowledge(101, 0, 1, Instant::now()));
+        let bytes = feed.handed;
+        assert!(feed.acknowledge(101, bytes, 1, Instant::now()));
         assert_eq!(taken(&mut feed), [(101, 110), (110, 120)]);
     }
 
@@ -296,7 +393,48 @@ mod tests {
     fn nothing_overtakes_a_record_that_waits_to_be_tried_again() {
         let mut feed = feed(Mode::Attached);
         feed.offer(batch(100, 110), Origin::Live);
-        feed.refused.refused(1, vec![0], Instant::now());
+        feed.refused.refused(1, vec![0]);
         assert_eq!(taken(&mut feed), []);
+    }
+
+    #[test]
+    fn a_record_that_the_topic_may_refuse_goes_alone() {
+        let mut feed = feed(Mode::Attached);
+        feed.offer(records(100, 105, &[10, 10, 2_000_000, 10, 10]), Origin::Live);
+        feed.offer(batch(105, 110), Origin::Live);
+        assert_eq!(taken(&mut feed), [(100, 102)], "the suspect waits for those before it");
+        let bytes = feed.handed;
+        feed.acknowledge(102, bytes, 2, Instant::now());
+        assert_eq!(taken(&mut feed), [(102, 103)], "and those after it wait for the suspect");
+        let bytes = feed.handed;
+        feed.acknowledge(103, bytes, 1, Instant::now());
+        assert_eq!(taken(&mut feed), [(103, 105), (105, 110)]);
+    }
+
+    #[test]
+    fn where_a_topic_takes_small_batches_parts_go_one_by_one() {
+        let mut feed = feed(Mode::Attached);
+        let topic = TargetTopic { limits: TopicLimits { max_bytes: 5_000, compacted: false }, ..(*feed.topic).clone() };
+        feed.topic = Arc::new(topic);
+        feed.offer(records(100, 110, &[1_000; 10]), Origin::Live);
+        let mut parts = Vec::new();
+        while let Some(part) = feed.take(Instant::now(), u64::MAX) {
+            assert!(feed.take(Instant::now(), u64::MAX).is_none());
+            feed.acknowledge(part.range.end, part.bytes, part.records, Instant::now());
+            parts.push(part.records);
+        }
+        assert_eq!(parts, [4, 4, 2]);
+    }
+
+    #[test]
+    fn what_a_target_refuses_makes_smaller_parts_for_a_while() {
+        let mut most = Most::default();
+        assert_eq!((most.bytes(1_048_588), most.bytes(80_000)), (None, Some(70_000)));
+        most.refused(100_000);
+        assert_eq!((most.bytes(1_048_588), most.bytes(8_000)), (Some(50_000), Some(7_000)));
+        (0..16).for_each(|_| most.accepted());
+        assert_eq!(most.bytes(1_048_588), Some(100_000));
+        (0..16 * 4).for_each(|_| most.accepted());
+        assert_eq!(most.bytes(1_048_588), None);
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
+pub use crate::domain::bandwidth::Urgency;
 use crate::domain::batch::Permit;
 
 /// The process's permits.
@@ -76,15 +77,6 @@ impl Gate {
     }
 }
 
-/// Who goes first when permits are short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
-    /// The shared read.
-    Live,
-    /// A detached target's own read.
-    CatchUp,
-}
-
 /// A way to permits: through which gates, and how urgently.
 #[derive(Clone, Debug)]
 pub struct Lane {
@@ -110,6 +102,11 @@ impl Lane {
             Urgency::CatchUp => waiting.catch_up.push_back(waiter),
         });
         permit
+    }
+
+    /// How urgent its reads are.
+    pub fn urgency(&self) -> Urgency {
+        self.urgency
     }
 
     /// Whether somebody in this lane waits for a permit.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::{Addr, Message};
 
+use super::life::Pulse;
 use super::partition_consumer::PartitionConsumer;
 use super::progress::TargetIndex;
 use super::target_producer::TargetProducer;
@@ -32,21 +33,33 @@ pub struct WriteNews(pub WriteEvent);
 #[rtype(result = "()")]
 pub struct Seek(pub Option<i64>);
 
+/// To any actor: a sign of life, please.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ping(pub Arc<Pulse>);
+
 /// A batch that was read, from a partition consumer to the router or to the catch-up.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct BatchRead(pub RecordBatch);
+pub struct BatchRead {
+    /// The records.
+    pub batch: RecordBatch,
+    /// Which life of the consumer read them; those of an older one are of no interest.
+    pub generation: u64,
+}
 
-/// A partition can't be read; the consumer tries again by itself unless the fault's class says that it is no use.
+/// Whether a partition can be read. The consumer tries again by itself, but where it is lost.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct ReadFault {
+pub struct ReadState {
     /// The one target that the read is for; `None` for the shared read.
     pub target: Option<TargetIndex>,
     /// The source partition.
     pub partition: TopicPartition,
-    /// Why.
-    pub fault: Fault,
+    /// Why it can't be read, if it can't.
+    pub fault: Option<Fault>,
+    /// Whether what comes next is gone from the source: that is not tried again.
+    pub lost: bool,
 }
 
 /// Which read a batch comes from.
@@ -76,6 +89,8 @@ pub struct ConsumerReady {
     pub partition: TopicPartition,
     /// Its consumer.
     pub consumer: Addr<PartitionConsumer>,
+    /// Which life of it.
+    pub generation: u64,
 }
 
 /// To the router: a target's producer, in place of any former one, which follows nothing yet. `None`: it is gone.
@@ -186,25 +201,73 @@ pub struct Drained {
     pub generation: u64,
 }
 
-/// A target's word on how it is doing, for people.
+/// Records that a target did not take, to be written as dead letters.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct TargetFault {
-    /// Which target.
-    pub target: TargetIndex,
-    /// What is wrong.
-    pub fault: Fault,
+pub struct DeadLetter {
+    /// The ticket of the write that they belong to; named again in the answer.
+    pub ticket: u64,
+    /// The records as they were, with headers that tell of their failure.
+    pub batch: RecordBatch,
+    /// The target topic that they were meant for.
+    pub meant_for: Arc<TargetTopic>,
 }
 
-/// A child of a route.
+/// What became of a [`DeadLetter`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct DeadLettered {
+    /// The ticket of the question.
+    pub ticket: u64,
+    /// The source partition.
+    pub partition: TopicPartition,
+    /// The topic that they were written to, or why they were refused there, too.
+    pub outcome: Result<Arc<str>, Fault>,
+}
+
+/// To the route: a target's writer has had its time; give what is with it back, and take a new one.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Renew {
+    /// Which target.
+    pub target: TargetIndex,
+    /// Which life of it.
+    pub generation: u64,
+}
+
+/// Somebody's child: what is started, watched and made anew.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Child {
+    /// A route.
+    Route,
     /// The router.
     Router,
     /// The consumer of a source partition.
     Consumer(TopicPartition),
-    /// The producer of a target, or its catch-up: they live and die together.
+    /// A target's producer, its catch-up and its dead letters: they live and die together.
     Target(TargetIndex),
+}
+
+/// How an actor came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It stopped by itself, and should not have.
+    Stopped,
+    /// It panicked.
+    Panicked,
+    /// It handles nothing any more.
+    Hung,
+}
+
+impl End {
+    /// The name used in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Panicked => "panicked",
+            Self::Hung => "hung",
+        }
+    }
 }
 
 /// A child is gone.
@@ -213,8 +276,12 @@ pub enum Child {
 pub struct ChildGone {
     /// Which.
     pub child: Child,
+    /// The actor of it that went first: `consumer`, `catch-up`, …
+    pub actor: &'static str,
     /// Which life of it; an older one's end is of no interest.
     pub generation: u64,
-    /// Why.
-    pub fault: Fault,
+    /// How.
+    pub end: End,
+    /// Why, where it stopped with a reason.
+    pub fault: Option<Fault>,
 }

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
-use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::death_watch::DeathWatch;
+use super::failpoint::failpoint;
 use super::flow::Lane;
-use super::messages::{BatchRead, ReadFault, ReadNews, Seek};
+use super::messages::{BatchRead, Ping, ReadNews, ReadState, Seek};
 use super::progress::TargetIndex;
+use super::read_limit::ReadLimit;
+use super::refusals::millis;
+use super::retries::{Retries, What};
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::batch::RecordBatch;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::{ReadEvent, Reader, StreamId};
 
@@ -32,7 +36,13 @@ pub struct Params {
     /// The one target that this read is for; `None` for the shared read.
     pub reads_for: Option<TargetIndex>,
     /// Who is told of faults.
-    pub owner: Recipient<ReadFault>,
+    pub owner: Recipient<ReadState>,
+    /// Which life of the consumer it is.
+    pub generation: u64,
+    /// The attempts so far.
+    pub retries: Arc<Retries>,
+    /// How fast the source may be read.
+    pub read_limit: Option<ReadLimit>,
     /// Speaks when the actor ends.
     pub watch: DeathWatch,
 }
@@ -44,15 +54,14 @@ pub struct PartitionConsumer {
     /// Whether it is to read at all.
     wanted: bool,
     next: i64,
-    started: Instant,
-    backoff: Backoff,
+    /// Whether it failed, and has read nothing since.
+    failing: bool,
 }
 
 impl PartitionConsumer {
     /// A consumer that reads nothing until it is told where to [`Seek`].
     pub fn new(params: Params) -> Self {
-        let backoff = Backoff::default();
-        Self { params, stream: None, wanted: false, next: 0, started: Instant::now(), backoff }
+        Self { params, stream: None, wanted: false, next: 0, failing: false }
     }
 
     fn start(&mut self, ctx: &Context<Self>) {
@@ -60,7 +69,6 @@ impl PartitionConsumer {
         let stream = StreamId(STREAMS.fetch_add(1, Ordering::Relaxed));
         self.stop();
         self.stream = Some(stream);
-        self.started = Instant::now();
         let me = ctx.address();
         // on the reader's thread; bounded, as each batch has a permit and everything else is said once per batch
         let sink = Arc::new(move |stream, event| me.do_send(ReadNews { stream, event }));
@@ -73,8 +81,22 @@ impl PartitionConsumer {
         }
     }
 
-    /// Waits for a permit, then asks for a batch; unless the stream is another one by then.
-    fn ask(&self, bytes: u64, stream: StreamId, ctx: &mut Context<Self>) {
+    /// Waits for its turn and a permit, then asks for a batch; unless the stream is another one by then. `needed`: what
+    /// the next record takes, where that is more than a batch.
+    fn ask(&self, needed: u64, stream: StreamId, ctx: &mut Context<Self>) {
+        let mut bytes = needed.max(self.params.batch_bytes);
+        if let Some(limit) = &self.params.read_limit {
+            let wait = limit.wait(self.params.lane.urgency());
+            if !wait.is_zero() {
+                ctx.run_later(wait, move |this, ctx| {
+                    if this.stream == Some(stream) {
+                        this.ask(needed, stream, ctx);
+                    }
+                });
+                return;
+            }
+            bytes = needed.max(limit.part().min(self.params.batch_bytes));
+        }
         let permit = self.params.lane.acquire(bytes).into_actor(self);
         ctx.spawn(permit.map(move |permit, this, _| {
             if let Ok(permit) = permit
@@ -85,26 +107,44 @@ impl PartitionConsumer {
         }));
     }
 
-    fn failed(&mut self, fault: Fault, ctx: &mut Context<Self>) {
-        self.stream = None;
-        let delay = self.backoff.next_delay(self.started.elapsed());
-        let again = fault.class != FaultClass::Config;
-        tracing::warn!(
-            partition = %self.params.partition,
-            class = fault.class.name(),
-            attempt = self.backoff.attempt(),
-            retry_in = ?again.then_some(delay),
-            "{fault}"
-        );
+    fn what(&self) -> What {
+        What::Read(self.params.reads_for, self.params.partition.clone())
+    }
+
+    fn say(&self, fault: Option<Fault>, lost: bool) {
         let (target, partition) = (self.params.reads_for, self.params.partition.clone());
-        self.params.owner.do_send(ReadFault { target, partition, fault });
-        if again {
-            ctx.run_later(delay, |this, ctx| {
-                if this.wanted && this.stream.is_none() {
-                    this.start(ctx);
-                }
-            });
+        self.params.owner.do_send(ReadState { target, partition, fault, lost });
+    }
+
+    fn failed(&mut self, fault: Fault, ctx: &mut Context<Self>) {
+        (self.stream, self.failing) = (None, true);
+        let (attempt, delay) = self.params.retries.failed_again(&self.what(), fault.class);
+        tracing::warn!(partition = %self.params.partition, class = fault.class.name(), attempt, retry_ms = millis(delay),
+            "{fault}");
+        self.say(Some(fault), false);
+        ctx.run_later(delay, |this, ctx| {
+            if this.wanted && this.stream.is_none() {
+                this.start(ctx);
+            }
+        });
+    }
+
+    /// What comes next is gone from the source: nothing is skipped behind anybody's back.
+    fn lost(&mut self, fault: Fault) {
+        self.stop();
+        self.say(Some(fault), true);
+    }
+
+    fn has_read(&mut self, batch: RecordBatch) {
+        self.next = batch.range.end;
+        if std::mem::take(&mut self.failing) {
+            self.params.retries.works(&self.what());
+            self.say(None, false);
         }
+        if let Some(limit) = &self.params.read_limit {
+            limit.took(batch.payload.data_bytes());
+        }
+        self.params.out.do_send(BatchRead { batch, generation: self.params.generation });
     }
 }
 
@@ -115,6 +155,14 @@ impl Actor for PartitionConsumer {
 impl Drop for PartitionConsumer {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+impl Handler<Ping> for PartitionConsumer {
+    type Result = ();
+
+    fn handle(&mut self, Ping(pulse): Ping, _: &mut Self::Context) {
+        pulse.beat();
     }
 }
 
@@ -135,22 +183,23 @@ impl Handler<ReadNews> for PartitionConsumer {
     type Result = ();
 
     fn handle(&mut self, news: ReadNews, ctx: &mut Self::Context) {
+        failpoint!("consumer", ctx);
         // news of an earlier life is dropped, its batches and permits with it
         if self.stream != Some(news.stream) {
             return;
         }
         match news.event {
-            ReadEvent::Readable => self.ask(self.params.batch_bytes, news.stream, ctx),
+            ReadEvent::Readable => self.ask(0, news.stream, ctx),
             ReadEvent::Batch { batch, more } => {
-                self.next = batch.range.end;
-                self.params.out.do_send(BatchRead(batch));
+                self.has_read(batch);
                 if more {
-                    self.ask(self.params.batch_bytes, news.stream, ctx);
+                    self.ask(0, news.stream, ctx);
                 }
             }
             ReadEvent::Idle => {}
             ReadEvent::NeedsBytes(bytes) => self.ask(bytes, news.stream, ctx),
             ReadEvent::Failed(fault) => self.failed(fault, ctx),
+            ReadEvent::Lost(fault) => self.lost(fault),
         }
     }
 }

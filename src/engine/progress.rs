@@ -64,7 +64,32 @@ impl Volume {
 pub struct TargetStats {
     /// Acknowledged by the target.
     pub written: Volume,
+    /// What went wrong on the way.
+    pub tally: Tally,
     life: Mutex<Arc<TargetLoad>>,
+}
+
+/// What went wrong with a target, counted.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Records that the target refused, each once.
+    pub refused: AtomicU64,
+    /// Attempts that failed and were followed by another.
+    pub retries: AtomicU64,
+    /// Records that were written as dead letters.
+    pub dead_lettered: AtomicU64,
+    /// Records that were dropped.
+    pub dropped: AtomicU64,
+    /// Records that were kept as envelopes.
+    pub kept: AtomicU64,
+    /// Time spent waiting for a limit, or for a broker that throttles, in milliseconds.
+    pub throttled_ms: AtomicU64,
+    /// How often a partition left the shared read.
+    pub detached: AtomicU64,
+    /// How often its actors were made anew.
+    pub restarts: AtomicU64,
+    /// Produce requests that got no answer in time.
+    pub timed_out: AtomicU64,
 }
 
 /// What one life of a target holds. A new life counts from nothing, and an old one can't spoil its count.

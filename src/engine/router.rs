@@ -10,7 +10,8 @@ use std::time::Duration;
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
 use super::death_watch::DeathWatch;
-use super::messages::{Attach, Attachment, BatchRead, ConsumerReady, Detach, Origin, Produce, Seek, TargetReady};
+use super::failpoint::failpoint;
+use super::messages::{Attach, Attachment, BatchRead, ConsumerReady, Detach, Origin, Ping, Produce, Seek, TargetReady};
 use super::partition_consumer::PartitionConsumer;
 use super::progress::{Progress, TargetIndex};
 use super::target_producer::TargetProducer;
@@ -32,6 +33,8 @@ pub struct Router {
 #[derive(Default)]
 struct Shared {
     consumer: Option<Addr<PartitionConsumer>>,
+    /// Which life of the consumer reads for it.
+    generation: u64,
     /// The next offset to be passed on; `None` while nobody follows.
     next: Option<i64>,
     /// Who follows, and in which of its turns.
@@ -134,13 +137,21 @@ impl Actor for Router {
     type Context = Context<Self>;
 }
 
+impl Handler<Ping> for Router {
+    type Result = ();
+
+    fn handle(&mut self, Ping(pulse): Ping, _: &mut Self::Context) {
+        pulse.beat();
+    }
+}
+
 impl Handler<ConsumerReady> for Router {
     type Result = ();
 
     /// A consumer of a new generation goes on where the last one got to.
     fn handle(&mut self, ready: ConsumerReady, ctx: &mut Self::Context) {
         let shared = self.partitions.entry(ready.partition.clone()).or_default();
-        shared.consumer = Some(ready.consumer);
+        (shared.consumer, shared.generation) = (Some(ready.consumer), ready.generation);
         if let Some(next) = shared.next {
             shared.seek(next);
         } else if !shared.asked.is_empty() {
@@ -166,6 +177,7 @@ impl Handler<Attach> for Router {
     type Result = ();
 
     fn handle(&mut self, ask: Attach, ctx: &mut Self::Context) {
+        failpoint!("router", ctx);
         let everybody = self.targets.len();
         let shared = self.partitions.entry(ask.partition.clone()).or_default();
         if !shared.is_latest(ask.target, ask.turn) {
@@ -203,9 +215,10 @@ impl Handler<Detach> for Router {
 impl Handler<BatchRead> for Router {
     type Result = ();
 
-    fn handle(&mut self, BatchRead(batch): BatchRead, _: &mut Self::Context) {
+    fn handle(&mut self, BatchRead { batch, generation }: BatchRead, _ctx: &mut Self::Context) {
+        failpoint!("router", _ctx);
         let Some(shared) = self.partitions.get_mut(&batch.partition) else { return };
-        let Some(next) = shared.next else { return };
+        let Some(next) = shared.next.filter(|_| shared.generation == generation) else { return };
         if batch.range.end <= next {
             return; // of a read before the last seek
         }

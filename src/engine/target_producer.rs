@@ -1,47 +1,66 @@
 //! One target of one route: hands batches to the writer in order, and turns its reports into watermarks.
 //!
-//! What is handed to the writer is bounded by a window; the rest waits here, where it can be let go: when the target
-//! holds the others up it leaves the shared read, and what it had not begun is read again later, by its own read.
+//! What is handed to the writer is bounded by a window and a pace; the rest waits here, where it can be let go: when the
+//! target holds the others up it leaves the shared read, and what it had not begun is read again later, by its own read.
+//!
+//! Its parts: `hand_over` is the way to the writer and back, `refusals` what the target did not take, `trouble` what keeps
+//! it from taking anything.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
-use tokio::time::Instant;
 
 use super::catch_up::CatchUp;
+use super::clock::now;
+use super::dead_letter_producer::DeadLetterProducer;
 use super::death_watch::DeathWatch;
+use super::failpoint::failpoint;
 use super::feed::{Feed, Mode, Offered};
+use super::hand_over::{Handed, Line, Window};
+use super::letters::Story;
 use super::messages::{
-    Adopt, Attach, Attachment, CatchUpFrom, CaughtUp, Child, ChildGone, Detach, Drain, Drained, Leave, Produce,
-    TargetFault, WriteNews,
+    Adopt, Attach, Attachment, CatchUpFrom, CaughtUp, Child, ChildGone, DeadLettered, Detach, Drain, Drained, End, Leave,
+    Ping, Produce, Renew, WriteNews,
 };
-use super::progress::{Progress, TargetIndex, TargetLoad};
+use super::pacer::Pacer;
+use super::progress::{Progress, TargetIndex, TargetLoad, TargetStats};
+use super::retries::Retries;
 use super::router::Router;
-use crate::domain::batch::{OffsetRange, SharedBatch};
-use crate::domain::fault::Fault;
+use super::status::RouteStatus;
+use super::trouble::Silence;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::{Part, Refusal, Write, WriteEvent, Writer};
+use crate::kafka::{WriteEvent, Writer};
+use crate::plan::TargetPlan;
 
-/// Records handed to the writer and not acknowledged: each costs the client some 250 bytes besides its own.
-const WINDOW_RECORDS: usize = 100_000;
+/// How often it looks whether what it waits for has come.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a target producer is made of.
 pub struct Params {
     /// Which target.
     pub target: TargetIndex,
-    /// Its name, for logs.
-    pub name: String,
+    /// What was asked for.
+    pub plan: TargetPlan,
+    /// Where its records come from.
+    pub story: Story,
     /// Which life of it.
     pub generation: u64,
     /// Bytes that may be handed to the writer and not acknowledged.
     pub window: u64,
+    /// How fast it may be written.
+    pub pacer: Pacer,
     /// Who lets it follow the shared read.
     pub router: Addr<Router>,
     /// Where watermarks go.
     pub progress: Arc<Progress>,
-    /// Who is told that it is drained, in trouble, or at its end.
+    /// The attempts so far.
+    pub retries: Arc<Retries>,
+    /// Where its state is kept.
+    pub status: Arc<RouteStatus>,
+    /// Who is told that it is drained, at its end, or in need of a new writer.
     pub owner: Owner,
     /// Speaks when the actor ends.
     pub watch: DeathWatch,
@@ -52,49 +71,32 @@ pub struct Params {
 pub struct Owner {
     /// Is told that nothing is in flight any more.
     pub drained: Recipient<Drained>,
-    /// Is told of trouble.
-    pub fault: Recipient<TargetFault>,
+    /// Is asked for a new writer.
+    pub renew: Recipient<Renew>,
     /// Is told of the end.
     pub gone: Recipient<ChildGone>,
 }
 
 /// The actor.
 pub struct TargetProducer {
-    params: Params,
-    load: Arc<TargetLoad>,
-    writer: Option<Arc<dyn Writer>>,
+    pub(super) params: Params,
+    pub(super) load: Arc<TargetLoad>,
+    pub(super) writer: Option<Arc<dyn Writer>>,
+    pub(super) letters: Option<Addr<DeadLetterProducer>>,
     catch_up: Option<Addr<CatchUp>>,
-    feeds: HashMap<TopicPartition, Feed>,
-    /// Feeds with something to hand over, each once.
-    line: VecDeque<TopicPartition>,
+    pub(super) feeds: HashMap<TopicPartition, Feed>,
+    pub(super) line: Line,
     /// Feeds that have left the shared read and wait to ask for it again.
     leaving: HashSet<TopicPartition>,
     /// What was handed over, by ticket; what was refused of it included.
-    handed: HashMap<u64, Handed>,
+    pub(super) handed: HashMap<u64, Handed>,
+    /// Envelopes that are with the writer, by ticket.
+    pub(super) envelopes: HashMap<u64, TopicPartition>,
     /// What is with the writer.
-    with_writer: Window,
-    tickets: u64,
-    draining: bool,
-}
-
-/// A batch, or the part of it that was handed over.
-struct Handed {
-    partition: TopicPartition,
-    batch: SharedBatch,
-    range: OffsetRange,
-    /// What it counts for in the window and in the backlog.
-    bytes: u64,
-    records: usize,
-    /// Whether it was refused, and is out of the window since.
-    refused: bool,
-}
-
-/// What is with the writer and not acknowledged.
-#[derive(Debug, Default)]
-struct Window {
-    tickets: usize,
-    bytes: u64,
-    records: usize,
+    pub(super) with_writer: Window,
+    pub(super) tickets: u64,
+    pub(super) silence: Silence,
+    pub(super) draining: bool,
 }
 
 impl TargetProducer {
@@ -102,143 +104,32 @@ impl TargetProducer {
     pub fn new(params: Params) -> Self {
         Self {
             load: params.progress.targets[params.target].begin(),
+            with_writer: Window::new(params.window),
             params,
             writer: None,
+            letters: None,
             catch_up: None,
             feeds: HashMap::new(),
-            line: VecDeque::new(),
+            line: Line::default(),
             leaving: HashSet::new(),
             handed: HashMap::new(),
-            with_writer: Window::default(),
+            envelopes: HashMap::new(),
             tickets: 0,
+            silence: Silence::default(),
             draining: false,
         }
     }
 
-    /// Hands over what the window has room for, a batch of each feed in turn.
-    fn pump(&mut self) {
-        // several partitions share the window, so that one that is stuck leaves room for the others
-        let share = if self.feeds.len() > 1 { self.params.window / 2 } else { self.params.window };
-        while let Some(partition) = self.line.pop_front() {
-            let window = &self.with_writer;
-            if window.bytes > 0 && (window.bytes >= self.params.window || window.records >= WINDOW_RECORDS) {
-                return self.line.push_front(partition);
-            }
-            let Some(feed) = self.feeds.get_mut(&partition) else { continue };
-            feed.listed = false;
-            if feed.handed < share {
-                self.hand_over(&partition);
-                self.list(&partition);
-            } // else it is listed again with its next acknowledgement
-        }
+    pub(super) fn name(&self) -> &str {
+        self.params.plan.name()
     }
 
-    fn list(&mut self, partition: &TopicPartition) {
-        if let Some(feed) = self.feeds.get_mut(partition)
-            && !feed.listed
-            && feed.can_take(Instant::now())
-        {
-            feed.listed = true;
-            self.line.push_back(partition.clone());
-        }
-    }
-
-    fn hand_over(&mut self, partition: &TopicPartition) {
-        let Some(feed) = self.feeds.get_mut(partition) else { return };
-        let Some((batch, range, bytes)) = feed.take(Instant::now()) else { return };
-        let records = batch.payload.records_in(range);
-        let partition = partition.clone();
-        self.tickets += 1;
-        self.handed.insert(self.tickets, Handed { partition, batch, range, bytes, records, refused: false });
-        self.with_writer.bytes += bytes;
-        self.with_writer.records += records;
-        self.write(self.tickets, Part::In(range));
-    }
-
-    fn write(&mut self, ticket: u64, part: Part) {
-        let Some(handed) = self.handed.get(&ticket) else { return };
-        let (Some(writer), Some(feed)) = (&self.writer, self.feeds.get_mut(&handed.partition)) else { return };
-        feed.with_writer += 1;
-        self.with_writer.tickets += 1;
-        writer.write(Write { ticket, batch: handed.batch.clone(), part, topic: feed.topic.clone() });
-    }
-
-    /// The writer has done with a ticket, for better or worse.
-    fn written(&mut self, ticket: u64, refusals: &[Refusal], ctx: &mut Context<Self>) {
-        let Some(handed) = self.handed.get_mut(&ticket) else { return };
-        let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
-        let partition = handed.partition.clone();
-        feed.with_writer -= 1;
-        self.with_writer.tickets -= 1;
-        if !handed.refused {
-            self.with_writer.bytes -= handed.bytes;
-            self.with_writer.records -= handed.records;
-        }
-        if refusals.is_empty() {
-            if !handed.refused || feed.refused.accepted(ticket) {
-                self.acknowledged(ticket);
-            }
-        } else {
-            handed.refused = true;
-            self.refused(ticket, refusals, ctx);
-        }
-        self.try_again(&partition);
-        self.list(&partition);
-        self.pump();
-        self.ask_again();
-        self.finish_drain();
-    }
-
-    /// Everything of a ticket is acknowledged.
-    fn acknowledged(&mut self, ticket: u64) {
-        let Some(handed) = self.handed.remove(&ticket) else { return };
-        let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
-        self.load.backlog.fetch_sub(handed.bytes, Relaxed);
-        self.load.acknowledged.fetch_add(1, Relaxed);
-        let data = if handed.bytes > 0 { handed.batch.payload.data_bytes() } else { 0 };
-        self.params.progress.targets[self.params.target].written.add(handed.records as u64, data);
-        if feed.acknowledge(handed.range.end, handed.bytes, handed.records, Instant::now()) {
-            self.params.progress.raise(self.params.target, &handed.partition, feed.watermark.offset());
-        }
-    }
-
-    /// Some records of a ticket were refused: the feed is held, and leaves the shared read so that it holds nobody else.
-    fn refused(&mut self, ticket: u64, refusals: &[Refusal], ctx: &mut Context<Self>) {
-        let (Some(handed), Some(first)) = (self.handed.get(&ticket), refusals.first()) else { return };
-        let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
-        let partition = handed.partition.clone();
-        let positions: Vec<u32> = refusals.iter().map(|refusal| refusal.position).collect();
-        let count = positions.len();
-        let delay = feed.refused.refused(ticket, positions, Instant::now());
-        let reason = format!("{partition} of {}: {} ({count} records)", handed.range, first.fault);
-        if !delay.is_zero() {
-            tracing::warn!(target = %self.params.name, class = first.fault.class.name(), attempt = feed.refused.attempt(),
-                retry_in = ?delay, "refused: {reason}");
-            let fault = Fault::new(first.fault.class, reason);
-            self.params.owner.fault.do_send(TargetFault { target: self.params.target, fault });
-        }
-        feed.retry_at = Some(Instant::now() + delay);
-        let mode = feed.mode;
-        if mode != Mode::Leaving {
-            self.leave(&partition);
-        }
-        ctx.run_later(delay, move |this, _| this.try_again(&partition));
-    }
-
-    /// Makes the next attempt at a feed's refused records, when it is due and nothing else of the feed is under way.
-    fn try_again(&mut self, partition: &TopicPartition) {
-        let Some(feed) = self.feeds.get_mut(partition) else { return };
-        let due = feed.retry_at.is_none_or(|at| at <= Instant::now());
-        if self.draining || feed.with_writer > 0 || !due {
-            return;
-        }
-        if let Some((ticket, positions)) = feed.refused.next_attempt() {
-            self.write(ticket, Part::Only(positions));
-        }
+    pub(super) fn stats(&self) -> &TargetStats {
+        &self.params.progress.targets[self.params.target]
     }
 
     /// Leaves the shared read of a partition: lets go of what has not begun, and asks again once the rest is through.
-    fn leave(&mut self, partition: &TopicPartition) {
+    pub(super) fn leave(&mut self, partition: &TopicPartition) {
         let Some(feed) = self.feeds.get_mut(partition) else { return };
         self.load.backlog.fetch_sub(feed.queued_bytes(), Relaxed);
         feed.let_go();
@@ -247,6 +138,7 @@ impl TargetProducer {
         let reads = matches!(feed.mode, Mode::Joining(_) | Mode::CatchingUp);
         feed.mode = Mode::Leaving;
         self.leaving.insert(partition.clone());
+        self.stats().tally.detached.fetch_add(1, Relaxed);
         self.params.router.do_send(Detach { target: self.params.target, partition: partition.clone(), turn });
         if reads && let Some(catch_up) = &self.catch_up {
             catch_up.do_send(CaughtUp(partition.clone()));
@@ -256,7 +148,7 @@ impl TargetProducer {
 
     /// Lets feeds that have left ask for the shared read, once nothing of theirs is under way; but not while the target
     /// answers nothing: then it would hold the others up again at once.
-    fn ask_again(&mut self) {
+    pub(super) fn ask_again(&mut self) {
         if self.leaving.is_empty() || self.draining {
             return;
         }
@@ -289,17 +181,19 @@ impl TargetProducer {
         if let Some(catch_up) = &self.catch_up {
             catch_up.do_send(CaughtUp(partition.clone()));
         }
-        tracing::debug!(target = %self.params.name, %partition, "follows the shared read");
+        tracing::debug!(target = %self.name(), %partition, "follows the shared read");
     }
 
     fn count_modes(&self) {
         let attached = self.feeds.values().filter(|feed| feed.mode.follows()).count();
+        let away = self.feeds.values().filter(|feed| matches!(feed.mode, Mode::Leaving | Mode::CatchingUp)).count();
         self.load.attached.store(attached as u64, Relaxed);
         self.load.detached.store((self.feeds.len() - attached) as u64, Relaxed);
+        self.params.status.change_target(self.params.target, |facts| facts.detached = away);
     }
 
     /// What was refused is below no watermark: the next start reads it again, and the drain does not wait for it.
-    fn finish_drain(&self) {
+    pub(super) fn finish_drain(&self) {
         if self.draining && self.with_writer.tickets == 0 {
             let (target, generation) = (self.params.target, self.params.generation);
             self.params.owner.drained.do_send(Drained { target, generation });
@@ -309,9 +203,17 @@ impl TargetProducer {
 
 impl Actor for TargetProducer {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(LOOK, |this, ctx| {
+            this.look();
+            // a timer that got lost must not stall anything
+            this.pump(ctx);
+        });
+    }
 }
 
-/// What can only be made once the actor has an address.
+/// What can only be made once the actor has an address. A second one brings a new writer: the old one is closed by then.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 pub struct Equipment {
@@ -319,14 +221,28 @@ pub struct Equipment {
     pub writer: Arc<dyn Writer>,
     /// Reads what was missed.
     pub catch_up: Addr<CatchUp>,
+    /// Writes what the target does not take.
+    pub letters: Addr<DeadLetterProducer>,
 }
 
 impl Handler<Equipment> for TargetProducer {
     type Result = ();
 
-    fn handle(&mut self, equipment: Equipment, _: &mut Self::Context) {
-        self.writer = Some(equipment.writer);
+    fn handle(&mut self, equipment: Equipment, ctx: &mut Self::Context) {
+        let former = self.writer.replace(equipment.writer);
         self.catch_up = Some(equipment.catch_up);
+        self.letters = Some(equipment.letters);
+        if former.is_some() {
+            self.take_back(ctx);
+        }
+    }
+}
+
+impl Handler<Ping> for TargetProducer {
+    type Result = ();
+
+    fn handle(&mut self, Ping(pulse): Ping, _: &mut Self::Context) {
+        pulse.beat();
     }
 }
 
@@ -388,7 +304,8 @@ impl Handler<Attachment> for TargetProducer {
 impl Handler<Produce> for TargetProducer {
     type Result = ();
 
-    fn handle(&mut self, produce: Produce, _: &mut Self::Context) {
+    fn handle(&mut self, produce: Produce, ctx: &mut Self::Context) {
+        failpoint!("target", ctx);
         if self.draining {
             return;
         }
@@ -399,7 +316,8 @@ impl Handler<Produce> for TargetProducer {
         match feed.offer(produce.batch, produce.origin) {
             Offered::Ignored => {}
             Offered::Hole => {
-                tracing::error!(target = %self.params.name, %partition, %range, next = feed.next(), "a hole in the feed: reading again");
+                let next = feed.next();
+                tracing::error!(target = %self.name(), %partition, %range, next, "a hole in the feed: reading again");
                 self.leave(&partition);
                 self.ask_again();
             }
@@ -414,7 +332,7 @@ impl Handler<Produce> for TargetProducer {
                     self.count_modes();
                 }
                 self.list(&partition);
-                self.pump();
+                self.pump(ctx);
             }
         }
     }
@@ -426,15 +344,26 @@ impl Handler<WriteNews> for TargetProducer {
     fn handle(&mut self, WriteNews(event): WriteNews, ctx: &mut Self::Context) {
         match event {
             WriteEvent::Written { ticket, refused } => self.written(ticket, &refused, ctx),
-            WriteEvent::Trouble(fault) => {
-                self.params.owner.fault.do_send(TargetFault { target: self.params.target, fault });
+            WriteEvent::Trouble(fault) => self.troubled(fault),
+            WriteEvent::Throttled(throttle) => {
+                self.params.pacer.throttled(now(), throttle);
+                self.pump(ctx);
             }
             WriteEvent::Fatal(fault) => {
-                let child = Child::Target(self.params.target);
-                self.params.owner.gone.do_send(ChildGone { child, generation: self.params.generation, fault });
+                let (child, generation) = (Child::Target(self.params.target), self.params.generation);
+                let gone = ChildGone { child, actor: "target", generation, end: End::Stopped, fault: Some(fault) };
+                self.params.owner.gone.do_send(gone);
                 ctx.stop();
             }
         }
+    }
+}
+
+impl Handler<DeadLettered> for TargetProducer {
+    type Result = ();
+
+    fn handle(&mut self, answer: DeadLettered, ctx: &mut Self::Context) {
+        self.dead_lettered(answer, ctx);
     }
 }
 
@@ -448,7 +377,7 @@ impl Handler<Leave> for TargetProducer {
         if leaving.is_empty() {
             return;
         }
-        tracing::warn!(target = %self.params.name, partitions = leaving.len(),
+        tracing::warn!(target = %self.name(), partitions = leaving.len(),
             "detached: it holds the others up and goes on by its own read");
         for partition in leaving {
             self.leave(&partition);

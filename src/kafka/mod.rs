@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::batch::{OffsetRange, Permit, RecordBatch, SharedBatch};
+use crate::domain::batch::{OffsetRange, Permit, RecordBatch, SharedBatch, TopicLimits};
 use crate::domain::fault::Fault;
 use crate::domain::routing::Partitioning;
 use crate::domain::topic_partition::TopicPartition;
@@ -44,6 +44,8 @@ pub enum ReadEvent {
     NeedsBytes(u64),
     /// The stream ended with a fault and is stopped.
     Failed(Fault),
+    /// The source does not have what comes next, any more or yet: the stream is stopped.
+    Lost(Fault),
 }
 
 /// Where a stream's events go.
@@ -60,7 +62,7 @@ pub trait Reader: Send + Sync {
 }
 
 /// A target topic, as the writer needs it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetTopic {
     /// Its name on the target.
     pub name: Arc<str>,
@@ -68,6 +70,8 @@ pub struct TargetTopic {
     pub partitions: i32,
     /// How a record's partition is found.
     pub partitioning: Partitioning,
+    /// What it may refuse a record for.
+    pub limits: TopicLimits,
 }
 
 /// A batch, or a part of it, to be written to one target topic.

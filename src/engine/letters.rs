@@ -1,0 +1,201 @@
+//! What becomes of records that a target does not take: dead letters, which are the records as they were with headers
+//! that tell their story, and envelopes, which stand in the record's place in the target topic.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::domain::batch::{OffsetRange, Payload, Permit, Record, RecordBatch, Records};
+use crate::domain::fault::FaultClass;
+use crate::domain::topic_partition::TopicPartition;
+use crate::plan::RoutePlan;
+
+/// Why a record was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What had to happen next.
+    pub class: FaultClass,
+    /// What the target said; one line for people.
+    pub error: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// Where given up records come from, and where they should have gone.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// The route.
+    pub route: Arc<RoutePlan>,
+    /// The target's name.
+    pub target: String,
+}
+
+/// The permit of the original record is still held, and one such copy is made at a time per partition.
+#[derive(Debug)]
+struct OfTheOriginal;
+
+impl Permit for OfTheOriginal {
+    fn bytes(&self) -> u64 {
+        0
+    }
+
+    fn shrink_to(&mut self, _: u64) {}
+}
+
+fn batch_of(partition: TopicPartition, records: Records) -> RecordBatch {
+    let bound = |record: Option<Record<'_>>, beyond: i64| record.map_or(0, |record| record.offset + beyond);
+    let range = OffsetRange { start: bound(records.get(0), 0), end: bound(records.get(records.len().wrapping_sub(1)), 1) };
+    RecordBatch::new(partition, range, Payload::Records(records), Box::new(OfTheOriginal))
+}
+
+/// The dead letters for these positions of a batch: each record byte for byte, its headers first and then ours.
+pub fn dead_letters(story: &Story, batch: &RecordBatch, positions: &[u32], failure: &Failure) -> RecordBatch {
+    let Payload::Records(records) = &batch.payload;
+    let mut letters = Records::default();
+    for record in positions.iter().filter_map(|position| records.get(*position as usize)) {
+        let told = [
+            ("anabranch.source.cluster", story.route.source.alias.clone()),
+            ("anabranch.source.topic", batch.partition.topic.to_string()),
+            ("anabranch.source.partition", batch.partition.partition.to_string()),
+            ("anabranch.source.offset", record.offset.to_string()),
+            ("anabranch.source.timestamp", record.timestamp.to_string()),
+            ("anabranch.class", failure.class.name().to_owned()),
+            ("anabranch.error", failure.error.clone()),
+            ("anabranch.attempts", failure.attempts.to_string()),
+            ("anabranch.route", story.route.name.clone()),
+            ("anabranch.target", story.target.clone()),
+        ];
+        let ours = told.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+        letters.push(record.offset, record.timestamp, record.key, record.value, record.headers().chain(ours));
+    }
+    batch_of(batch.partition.clone(), letters)
+}
+
+/// The envelopes for a record, cut into `parts` parts: JSON with the raw record in base64, and the failure. They have
+/// the record's key and timestamp, and belong into target partition `partition`.
+///
+/// The value is cut; the key and the headers are in the first part.
+pub fn envelopes(
+    story: &Story,
+    batch: &RecordBatch,
+    position: u32,
+    failure: &Failure,
+    parts: usize,
+    partition: i32,
+) -> RecordBatch {
+    let Payload::Records(records) = &batch.payload;
+    let mut kept = Records::default();
+    if let Some(record) = records.get(position as usize) {
+        for (part, offset) in (1..=parts).zip(0..) {
+            let envelope = envelope(story, batch, &record, failure, (part, parts)).to_string();
+            kept.push(offset, record.timestamp, record.key, Some(envelope.as_bytes()), std::iter::empty());
+        }
+    }
+    batch_of(TopicPartition { partition, ..batch.partition.clone() }, kept)
+}
+
+fn envelope(
+    story: &Story,
+    batch: &RecordBatch,
+    record: &Record<'_>,
+    failure: &Failure,
+    (part, parts): (usize, usize),
+) -> Value {
+    let encoded = |bytes: Option<&[u8]>| bytes.map(|bytes| BASE64.encode(bytes));
+    let first = part == 1;
+    let headers: Vec<Value> = record
+        .headers()
+        .filter(|_| first)
+        .map(|(name, value)| json!([String::from_utf8_lossy(name), encoded(value)]))
+        .collect();
+    json!({
+        "anabranch": "kept",
+        "source": {
+            "cluster": story.route.source.alias,
+            "topic": &*batch.partition.topic,
+            "partition": batch.partition.partition,
+            "offset": record.offset,
+            "timestamp": record.timestamp,
+        },
+        "failure": { "class": failure.class.name(), "error": failure.error, "attempts": failure.attempts },
+        "record": {
+            "key": encoded(record.key.filter(|_| first)),
+            "value": encoded(record.value.map(|value| slice(value, part, parts))),
+            "headers": headers,
+        },
+        "part": part,
+        "parts": parts,
+    })
+}
+
+/// The `part`-th of `parts` about equal slices, counted from 1.
+fn slice(value: &[u8], part: usize, parts: usize) -> &[u8] {
+    let size = value.len().div_ceil(parts.max(1));
+    let start = (size * (part - 1)).min(value.len());
+    value.get(start..(start + size).min(value.len())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_str;
+    use std::collections::BTreeMap;
+
+    fn story() -> Story {
+        let config = "{ clusters: { here: { bootstrap: [\"a:1\"] }, there: { bootstrap: [\"b:1\"] } },
+            routes: { orders: { from: here, topics: { include: [t] }, to: { there: {} } } } }";
+        let plan = load_str(config, std::path::Path::new(""), &BTreeMap::new()).unwrap();
+        Story { route: Arc::new(plan.routes[0].clone()), target: "there".to_owned() }
+    }
+
+    fn batch() -> RecordBatch {
+        let mut records = Records::default();
+        for offset in 40..43 {
+            let headers = [(&b"h"[..], Some(&b"1"[..])), (b"h", None)];
+            records.push(offset, 1_000 + offset, Some(b"k"), Some(&[7; 10]), headers.into_iter());
+        }
+        batch_of(TopicPartition::new("t", 3), records)
+    }
+
+    fn failure() -> Failure {
+        Failure { class: FaultClass::Record, error: "too large".to_owned(), attempts: 3 }
+    }
+
+    #[test]
+    fn a_dead_letter_is_the_record_and_its_story() {
+        let letters = dead_letters(&story(), &batch(), &[1], &failure());
+        let Payload::Records(records) = &letters.payload;
+        let record = records.get(0).unwrap();
+        assert_eq!((records.len(), letters.partition.partition, letters.in_flight_bytes()), (1, 3, 0));
+        assert_eq!((record.offset, record.timestamp, record.key, record.value), (41, 1_041, Some(&b"k"[..]), Some(&[7; 10][..])));
+        let headers: Vec<_> = record.headers().map(|(n, v)| (String::from_utf8_lossy(n), v.map(String::from_utf8_lossy))).collect();
+        assert_eq!(headers[..2], [("h".into(), Some("1".into())), ("h".into(), None)]);
+        let told: BTreeMap<_, _> = headers[2..].iter().map(|(n, v)| (n.as_ref(), v.as_deref().unwrap())).collect();
+        assert_eq!(told["anabranch.source.offset"], "41");
+        assert_eq!(told["anabranch.source.partition"], "3");
+        assert_eq!((told["anabranch.class"], told["anabranch.attempts"]), ("record", "3"));
+        assert_eq!(told.len(), 10);
+    }
+
+    #[test]
+    fn the_parts_of_an_envelope_give_the_record_back() {
+        for parts in [1, 3, 4, 16] {
+            let kept = envelopes(&story(), &batch(), 2, &failure(), parts, 5);
+            let Payload::Records(records) = &kept.payload;
+            assert_eq!((records.len(), kept.partition.partition), (parts, 5));
+            let mut value = Vec::new();
+            for (record, part) in records.iter().zip(1..) {
+                let envelope: Value = serde_json::from_slice(record.value.unwrap()).unwrap();
+                assert_eq!((&envelope["part"], &envelope["parts"]), (&json!(part), &json!(parts)));
+                assert_eq!(envelope["source"]["offset"], 42);
+                assert_eq!(record.key, Some(&b"k"[..]));
+                value.extend(BASE64.decode(envelope["record"]["value"].as_str().unwrap()).unwrap());
+                let key = if part == 1 { json!("aw==") } else { Value::Null };
+                assert_eq!(envelope["record"]["key"], key);
+            }
+            assert_eq!(value, [7; 10]);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! How fast a source may be read: one limit for all that read it, in bytes as they go over the network.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::clock::now;
+use super::pacer::Limit;
+use crate::domain::bandwidth::{Urgency, WireRatio};
+use crate::kafka::Reader;
+
+/// The limit, as the consumers of one reader see it.
+#[derive(Clone)]
+pub struct ReadLimit {
+    limit: Limit,
+    state: Arc<Mutex<State>>,
+    reader: Option<Arc<dyn Reader>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ratio: WireRatio,
+    payload: u64,
+}
+
+impl ReadLimit {
+    /// A limit that no reader reads under yet.
+    pub fn new(limit: Limit) -> Self {
+        Self { limit, state: Arc::default(), reader: None }
+    }
+
+    /// The same limit, for what this reader reads.
+    pub fn of(&self, reader: &Arc<dyn Reader>) -> Self {
+        Self { limit: self.limit.clone(), state: Arc::default(), reader: Some(reader.clone()) }
+    }
+
+    /// How long to wait before the next read.
+    pub fn wait(&self, urgency: Urgency) -> Duration {
+        self.limit.bucket().wait(now(), urgency, Duration::ZERO)
+    }
+
+    /// The most bytes to read in one go, of payload.
+    pub fn part(&self) -> u64 {
+        let wire = self.limit.bucket().part();
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ratio.payload_of(wire)
+    }
+
+    /// Notes what was read.
+    pub fn took(&self, payload: u64) {
+        let wire = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.payload += payload;
+            let (total, read) = (state.payload, self.reader.as_ref().map_or(0, |reader| reader.wire_bytes()));
+            state.ratio.observe(total, read);
+            state.ratio.charge(payload)
+        };
+        self.limit.bucket().take(now(), wire);
+    }
+}

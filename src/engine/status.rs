@@ -1,0 +1,157 @@
+//! The states of all routes and targets: kept here alone. Whoever knows something new changes a fact; the state follows
+//! from the facts, and each change of it is logged from here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::clock::now;
+use super::progress::TargetIndex;
+use crate::domain::state::{RouteFacts, RouteState, TargetCondition, TargetFacts, Trouble};
+use crate::plan::RoutePlan;
+
+/// The states of a process, by route.
+pub type Status = BTreeMap<String, Arc<RouteStatus>>;
+
+/// The state of a route and of its targets.
+#[derive(Debug)]
+pub struct RouteStatus {
+    route: String,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    facts: RouteFacts,
+    state: RouteState,
+    reason: String,
+    since: Duration,
+    targets: Vec<TargetStatus>,
+}
+
+#[derive(Debug)]
+struct TargetStatus {
+    name: String,
+    facts: TargetFacts,
+    condition: TargetCondition,
+    since: Duration,
+}
+
+/// What is shown of a route.
+#[derive(Clone, Debug)]
+pub struct RouteView {
+    /// Its state.
+    pub state: RouteState,
+    /// Why, for people.
+    pub reason: String,
+    /// For how long.
+    pub lasts: Duration,
+    /// Its targets by name.
+    pub targets: Vec<(String, TargetView)>,
+}
+
+/// What is shown of a target.
+#[derive(Clone, Debug)]
+pub struct TargetView {
+    /// Its state, the reason, and what is tried again.
+    pub condition: TargetCondition,
+    /// For how long.
+    pub lasts: Duration,
+}
+
+impl RouteStatus {
+    /// A route that is starting.
+    pub fn new(plan: &RoutePlan) -> Arc<Self> {
+        let target = |name: &str| TargetStatus {
+            name: name.to_owned(),
+            facts: TargetFacts::default(),
+            condition: TargetCondition::default(),
+            since: now(),
+        };
+        let inner = Inner {
+            facts: RouteFacts::default(),
+            state: RouteState::default(),
+            reason: String::new(),
+            since: now(),
+            targets: plan.targets.iter().map(|plan| target(plan.name())).collect(),
+        };
+        Arc::new(Self { route: plan.name.clone(), inner: Mutex::new(inner) })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known of the route.
+    pub fn change(&self, change: impl FnOnce(&mut RouteFacts)) {
+        let mut inner = self.inner();
+        change(&mut inner.facts);
+        self.follow(&mut inner);
+    }
+
+    /// Changes what is known of a target.
+    pub fn change_target(&self, target: TargetIndex, change: impl FnOnce(&mut TargetFacts)) {
+        let mut inner = self.inner();
+        let Some(status) = inner.targets.get_mut(target) else { return };
+        change(&mut status.facts);
+        let condition = status.facts.condition();
+        if condition != status.condition {
+            let was = std::mem::replace(&mut status.condition, condition);
+            if status.condition.state != was.state {
+                status.since = now();
+            }
+            self.tell(status, &was);
+            self.follow(&mut inner);
+        }
+    }
+
+    fn follow(&self, inner: &mut Inner) {
+        let targets = inner.targets.iter().map(|target| (target.name.as_str(), &target.condition));
+        let (state, reason) = inner.facts.state(targets);
+        if state != inner.state {
+            let was = std::mem::replace(&mut inner.state, state);
+            inner.since = now();
+            if matches!(state, RouteState::Degraded | RouteState::Failed) {
+                tracing::warn!(route = %self.route, state = state.name(), was = was.name(), %reason, "route state");
+            } else {
+                tracing::info!(route = %self.route, state = state.name(), was = was.name(), %reason, "route state");
+            }
+        }
+        inner.reason = reason;
+    }
+
+    /// A change of state, or another attempt, is worth a line; a reason that is worded anew is not.
+    fn tell(&self, status: &TargetStatus, was: &TargetCondition) {
+        let TargetCondition { state, reason, trouble } = &status.condition;
+        let attempt = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| (trouble.class, trouble.attempt));
+        if *state == was.state && attempt(trouble) == attempt(&was.trouble) {
+            return;
+        }
+        let (route, target, was) = (&self.route, &status.name, was.state.name());
+        let class = trouble.as_ref().map(|trouble| trouble.class.name());
+        let attempt = trouble.as_ref().map(|trouble| trouble.attempt);
+        let next = trouble.as_ref().and_then(|trouble| trouble.next_attempt_at);
+        let next_attempt_ms = next.map(|at| u64::try_from(at.saturating_sub(now()).as_millis()).unwrap_or(u64::MAX));
+        let state_name = state.name();
+        if state.is_well() || *state == crate::domain::state::TargetState::Starting {
+            tracing::info!(%route, %target, state = state_name, was, %reason, "target state");
+        } else {
+            tracing::warn!(%route, %target, state = state_name, was, class, attempt, next_attempt_ms, %reason, "target state");
+        }
+    }
+
+    /// What there is to show.
+    pub fn view(&self) -> RouteView {
+        let inner = self.inner();
+        let lasts = |since: Duration| now().saturating_sub(since);
+        let target = |status: &TargetStatus| {
+            (status.name.clone(), TargetView { condition: status.condition.clone(), lasts: lasts(status.since) })
+        };
+        RouteView {
+            state: inner.state,
+            reason: inner.reason.clone(),
+            lasts: lasts(inner.since),
+            targets: inner.targets.iter().map(target).collect(),
+        }
+    }
+}

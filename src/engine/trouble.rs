@@ -1,0 +1,191 @@
+//! What keeps a target from taking anything at all: a broker that is down or silent, a password that is wrong, limits.
+//!
+//! The client tries by itself, all the time; the policy counts. An attempt has failed when its time is over and nothing
+//! was acknowledged. When the policy allows no further one, what is with the writer is taken back and given up.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use actix::Context;
+
+use super::clock::now;
+use super::letters::Failure;
+use super::messages::Renew;
+use super::refusals::millis;
+use super::retries::What;
+use super::target_producer::TargetProducer;
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::retry::{BLOCKED, Next, OnExhausted};
+use crate::domain::state::Trouble;
+use crate::domain::topic_partition::TopicPartition;
+
+/// After this long without an acknowledgement, a target that has work is in trouble.
+const SILENT: Duration = Duration::from_secs(5);
+/// A target that waited this much of a second for its pace is throttled ...
+const SLOWED: Duration = Duration::from_millis(100);
+/// ... until it has not for so many looks.
+const CALM: u32 = 3;
+
+/// What a target's silence is about.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    acknowledged: u64,
+    since: Option<Duration>,
+    /// What the client said of it.
+    fault: Option<Fault>,
+    /// When the present attempt is over.
+    due: Option<Duration>,
+    /// What is to be taken back, and why.
+    verdict: Option<Failure>,
+    /// Why it was slowed down since the last look, and how much.
+    slowed: Option<String>,
+    slowed_for: Duration,
+    calm: u32,
+}
+
+impl Silence {
+    /// Notes why the pace keeps something from going.
+    pub(super) fn slowed_by(&mut self, reason: String) {
+        self.slowed = Some(reason);
+    }
+}
+
+impl TargetProducer {
+    /// The client is in trouble, and goes on trying.
+    pub(super) fn troubled(&mut self, fault: Fault) {
+        // what the client says of brokers that nothing is to be written to concerns nobody
+        if self.with_writer.tickets > 0 {
+            // "all brokers are down" follows every cause, and explains none
+            if self.silence.fault.is_none() || !fault.reason.contains("brokers are down") {
+                self.silence.fault = Some(fault);
+            }
+            self.look();
+        }
+    }
+
+    /// Counts what was waited for the pace.
+    pub(super) fn slowed(&mut self, slowed: Duration) {
+        self.silence.slowed_for += slowed;
+        self.stats().tally.throttled_ms.fetch_add(millis(slowed), Relaxed);
+    }
+
+    /// Looks whether something was acknowledged, and whether the pace has slowed the target down.
+    pub(super) fn look(&mut self) {
+        let acknowledged = self.load.acknowledged.load(Relaxed);
+        let (now, silence) = (now(), &mut self.silence);
+        if acknowledged != silence.acknowledged || self.with_writer.tickets == 0 {
+            let before = silence.due.take().is_some();
+            (silence.acknowledged, silence.since, silence.fault) = (acknowledged, None, None);
+            self.params.retries.works(&What::Write(self.params.target));
+            if before {
+                self.params.status.change_target(self.params.target, |facts| facts.trouble = None);
+            }
+        } else if silence.verdict.is_none() {
+            self.silent(now);
+        }
+        self.look_at_pace(now);
+        if let Some(writer) = &self.writer {
+            self.stats().tally.timed_out.store(writer.timed_out(), Relaxed);
+        }
+    }
+
+    fn silent(&mut self, now: Duration) {
+        let silence = &mut self.silence;
+        let since = *silence.since.get_or_insert(now);
+        let throttled = self.params.pacer.is_throttled(now);
+        let fault = match silence.fault.clone() {
+            // a broker that throttles answers late: what looks like a failure is its way to say "too fast"
+            Some(fault) if throttled && fault.class == FaultClass::System => {
+                Some(Fault::new(FaultClass::Overrun, fault.reason))
+            }
+            Some(fault) => Some(fault),
+            None if throttled || now.saturating_sub(since) < SILENT => None,
+            None => {
+                let reason = format!("cluster {}: no acknowledgement for {} s", self.params.plan.name(), SILENT.as_secs());
+                Some(Fault::new(FaultClass::System, reason))
+            }
+        };
+        if let Some(fault) = fault
+            && silence.due.is_none_or(|due| due <= now)
+        {
+            self.attempt_failed(&fault, now);
+        }
+    }
+
+    fn attempt_failed(&mut self, fault: &Fault, now: Duration) {
+        let what = What::Write(self.params.target);
+        let (attempt, delay, reason) = match self.params.retries.failed(&what, fault.class) {
+            Next::Again { attempt, delay } => (attempt, delay, fault.reason.clone()),
+            Next::Exhausted { attempts } => {
+                if self.params.plan.retry.of(fault.class).on_exhausted != OnExhausted::Block {
+                    let error = fault.reason.clone();
+                    return self.give_up(Failure { class: fault.class, error, attempts });
+                }
+                (attempts, BLOCKED, format!("{}; no attempt is left, but it goes on when it answers", fault.reason))
+            }
+        };
+        self.silence.due = Some(now + delay);
+        self.stats().tally.retries.fetch_add(1, Relaxed);
+        let trouble = Trouble { class: fault.class, attempt, next_attempt_at: Some(now + delay), reason };
+        self.params.status.change_target(self.params.target, |facts| facts.trouble = Some(trouble));
+    }
+
+    /// What is with the writer has had its time. The route closes the writer, so that nothing of it can be written any
+    /// more, and brings a new one.
+    fn give_up(&mut self, failure: Failure) {
+        let (target, generation) = (self.params.target, self.params.generation);
+        tracing::warn!(route = %self.params.story.route.name, target = %self.name(), class = failure.class.name(),
+            attempts = failure.attempts, reason = %failure.error, "the writer is replaced: its time is over");
+        self.silence.verdict = Some(failure);
+        self.params.retries.forget(&What::Write(target));
+        self.params.owner.renew.do_send(Renew { target, generation });
+    }
+
+    /// The old writer is closed: of each partition what was handed over first is given up, and the rest goes to the new one.
+    pub(super) fn take_back(&mut self, ctx: &mut Context<Self>) {
+        let verdict = self.silence.verdict.take();
+        self.silence = Silence { acknowledged: self.silence.acknowledged, ..Silence::default() };
+        self.with_writer = super::hand_over::Window::new(self.params.window);
+        self.envelopes.clear();
+        for (ticket, handed) in &mut self.handed {
+            let Some(feed) = self.feeds.get_mut(&handed.partition) else { continue };
+            if !handed.refused {
+                handed.refused = true;
+                let positions = handed.batch.payload.positions_in(handed.range);
+                feed.refused_before = true;
+                feed.refused.held(*ticket, positions.filter_map(|position| u32::try_from(position).ok()).collect());
+            }
+        }
+        let mut held: Vec<TopicPartition> = Vec::new();
+        for (partition, feed) in &mut self.feeds {
+            (feed.with_writer, feed.diverting) = (0, None);
+            feed.refused.stop_trying();
+            if !feed.refused.is_empty() {
+                held.push(partition.clone());
+            }
+        }
+        for partition in held {
+            self.leave(&partition);
+            match (&verdict, self.feeds.get(&partition).and_then(|feed| feed.refused.oldest())) {
+                (Some(failure), Some((ticket, _))) => self.exhausted(&partition, ticket, failure.clone(), ctx),
+                _ => self.go_on(&partition, ctx),
+            }
+        }
+        self.params.status.change_target(self.params.target, |facts| facts.trouble = None);
+    }
+
+    fn look_at_pace(&mut self, now: Duration) {
+        let slowed = self.line.slowed(now);
+        self.slowed(slowed);
+        let broker = self.params.pacer.is_throttled(now);
+        let silence = &mut self.silence;
+        let much = std::mem::take(&mut silence.slowed_for) >= SLOWED;
+        let reason = silence.slowed.take().filter(|_| much);
+        let reason = reason.or_else(|| broker.then(|| self.params.pacer.throttled_by_broker()));
+        silence.calm = if reason.is_some() { 0 } else { silence.calm + 1 };
+        let calm = silence.calm >= CALM;
+        if reason.is_some() || calm {
+            self.params.status.change_target(self.params.target, |facts| facts.throttled = reason);
+        }
+    }
+}
