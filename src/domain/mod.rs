@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure and uses `std` and `serde` alone, so that each rule can be tested by itself.
 
+pub mod bandwidth;
 pub mod batch;
 pub mod detach;
 pub mod fault;
