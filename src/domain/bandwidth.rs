@@ -348,6 +348,11 @@ impl WireRatio {
         (self.wire / self.payload).clamp(0.01, 2.0)
     }
 
+    /// How much payload goes into this many bytes on the wire; all of it where there is no limit.
+    pub fn payload_of(&self, wire_bytes: u64) -> u64 {
+        if wire_bytes == u64::MAX { u64::MAX } else { whole(real(wire_bytes) / self.ratio()).max(1) }
+    }
+
     /// What a payload of this many bytes is charged.
     pub fn charge(&self, payload_bytes: u64) -> u64 {
         whole((real(payload_bytes) * self.ratio()).ceil())

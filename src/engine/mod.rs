@@ -7,21 +7,35 @@
 //! Supervisor → Route → its children                  (control)
 //! ```
 
-pub mod backoff;
 pub mod catch_up;
+mod children;
+pub mod clock;
+pub mod dead_letter_producer;
 pub mod death_watch;
+mod ending;
+mod failpoint;
 pub mod feed;
 pub mod flow;
+mod hand_over;
+pub mod lasting;
+pub mod letters;
+pub mod life;
 pub mod messages;
+pub mod pacer;
 pub mod partition_consumer;
 pub mod preparation;
 pub mod progress;
+pub mod read_limit;
+pub mod refusals;
 pub mod refused;
+pub mod retries;
 pub mod route;
 pub mod router;
 mod source;
+pub mod status;
 pub mod supervisor;
 pub mod target_producer;
 mod target_slot;
+mod trouble;
 
 pub use supervisor::{Ended, Engine, Options};

@@ -65,7 +65,7 @@ impl Pacer {
     pub fn delay(&mut self, now: Duration, urgency: Urgency) -> Option<Delay> {
         let since = &mut self.waiting[usize::from(urgency == Urgency::CatchUp)];
         let waited = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
-        let broker = self.pace.wait(now);
+        let broker = self.pace.wait(now, urgency, waited);
         let mut longest = Delay { wait: broker, reason: String::new() };
         let mut by = None;
         for limit in &self.limits {
@@ -98,8 +98,7 @@ impl Pacer {
     /// The most bytes of memory that go in one part.
     pub fn part(&self) -> u64 {
         let limits = self.limits.iter().map(|limit| limit.bucket().part());
-        let wire = limits.chain(self.pace.limit().map(|rate| Bucket::new(rate).part())).min();
-        wire.map_or(u64::MAX, |wire| self.ratio.payload_of(wire))
+        self.ratio.payload_of(limits.fold(self.pace.part(), u64::min))
     }
 
     /// The most bytes of memory that may be with the writer, out of `window`: where the broker throttles, two seconds'
@@ -112,7 +111,7 @@ impl Pacer {
     /// Notes that a part of this many payload bytes goes.
     pub fn took(&mut self, now: Duration, payload: u64) {
         let wire = self.ratio.charge(payload);
-        self.pace.takes(now, wire);
+        self.pace.take(now, wire);
         for limit in &self.limits {
             limit.bucket().take(now, wire);
         }
@@ -122,6 +121,11 @@ impl Pacer {
     pub fn acknowledged(&mut self, now: Duration, payload: u64, wire: u64) {
         self.acknowledged += payload;
         self.ratio.observe(self.acknowledged, wire);
+        self.tick(now, wire);
+    }
+
+    /// Notes that time goes by: what was throttled is sped up again.
+    pub fn tick(&mut self, now: Duration, wire: u64) {
         self.pace.sent(now, wire.saturating_sub(self.sent));
         self.sent = wire;
     }

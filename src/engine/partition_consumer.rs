@@ -56,12 +56,14 @@ pub struct PartitionConsumer {
     next: i64,
     /// Whether it failed, and has read nothing since.
     failing: bool,
+    /// What was taken of the read limit for a batch that has not come yet.
+    taken: u64,
 }
 
 impl PartitionConsumer {
     /// A consumer that reads nothing until it is told where to [`Seek`].
     pub fn new(params: Params) -> Self {
-        Self { params, stream: None, wanted: false, next: 0, failing: false }
+        Self { params, stream: None, wanted: false, next: 0, failing: false, taken: 0 }
     }
 
     fn start(&mut self, ctx: &Context<Self>) {
@@ -76,6 +78,7 @@ impl PartitionConsumer {
     }
 
     fn stop(&mut self) {
+        self.settle(0);
         if let Some(stream) = self.stream.take() {
             self.params.reader.stop(stream);
         }
@@ -83,7 +86,7 @@ impl PartitionConsumer {
 
     /// Waits for its turn and a permit, then asks for a batch; unless the stream is another one by then. `needed`: what
     /// the next record takes, where that is more than a batch.
-    fn ask(&self, needed: u64, stream: StreamId, ctx: &mut Context<Self>) {
+    fn ask(&mut self, needed: u64, stream: StreamId, ctx: &mut Context<Self>) {
         let mut bytes = needed.max(self.params.batch_bytes);
         if let Some(limit) = &self.params.read_limit {
             let wait = limit.wait(self.params.lane.urgency());
@@ -96,6 +99,7 @@ impl PartitionConsumer {
                 return;
             }
             bytes = needed.max(limit.part().min(self.params.batch_bytes));
+            self.taken += limit.take(bytes);
         }
         let permit = self.params.lane.acquire(bytes).into_actor(self);
         ctx.spawn(permit.map(move |permit, this, _| {
@@ -135,15 +139,19 @@ impl PartitionConsumer {
         self.say(Some(fault), true);
     }
 
+    fn settle(&mut self, payload: u64) {
+        if let Some(limit) = &self.params.read_limit {
+            limit.settle(std::mem::take(&mut self.taken), payload);
+        }
+    }
+
     fn has_read(&mut self, batch: RecordBatch) {
         self.next = batch.range.end;
         if std::mem::take(&mut self.failing) {
             self.params.retries.works(&self.what());
             self.say(None, false);
         }
-        if let Some(limit) = &self.params.read_limit {
-            limit.took(batch.payload.data_bytes());
-        }
+        self.settle(batch.payload.data_bytes());
         self.params.out.do_send(BatchRead { batch, generation: self.params.generation });
     }
 }
@@ -196,8 +204,11 @@ impl Handler<ReadNews> for PartitionConsumer {
                     self.ask(0, news.stream, ctx);
                 }
             }
-            ReadEvent::Idle => {}
-            ReadEvent::NeedsBytes(bytes) => self.ask(bytes, news.stream, ctx),
+            ReadEvent::Idle => self.settle(0),
+            ReadEvent::NeedsBytes(bytes) => {
+                self.settle(0);
+                self.ask(bytes, news.stream, ctx);
+            }
             ReadEvent::Failed(fault) => self.failed(fault, ctx),
             ReadEvent::Lost(fault) => self.lost(fault),
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
@@ -138,11 +139,13 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
     let starts = starts(clients, request)?;
     let gaps = gaps(clients, request, &starts)?;
     let existing = clients.target.topics()?;
+    let limits = limits(clients, request, &existing);
     let mut prepared = Prepared::default();
     for (name, partitions) in &request.topics {
         match make_ready(clients, request, name, *partitions, &existing) {
             Ok(topic) => {
-                let topic = Arc::new(topic);
+                let limits = limits.get(&*topic.name).copied().unwrap_or_default();
+                let topic = Arc::new(TargetTopic { limits, ..topic });
                 for partition in partitions_of(&Topics::from([(name.clone(), *partitions)])) {
                     if let Some(from) = starts.get(&partition).filter(|_| !gaps.contains_key(&partition)) {
                         prepared.partitions.push((partition, topic.clone(), *from));
@@ -150,12 +153,27 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
                 }
             }
             // one topic's trouble is its own; trouble with the cluster is everybody's
-            Err(fault) if fault.class == FaultClass::System => return Err(fault),
+            Err(fault) if fault.class != FaultClass::Config => return Err(fault),
             Err(fault) => prepared.refused.push((name.clone(), fault)),
         }
     }
     prepared.gaps.extend(gaps);
     Ok(prepared)
+}
+
+/// What the target's topics take. Who may not ask for it goes without: what is refused is found out then.
+fn limits(
+    clients: &Clients,
+    request: &Request,
+    existing: &BTreeMap<String, TopicInfo>,
+) -> BTreeMap<String, TopicLimits> {
+    let names = request.topics.keys().filter_map(|name| request.target.topic.apply(name).ok());
+    let names: Vec<String> = names.filter(|name| existing.contains_key(name)).collect();
+    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    clients.target.limits(&asked).unwrap_or_else(|fault| {
+        tracing::debug!(target = %request.target.name(), "limits of topics are not known: {fault}");
+        BTreeMap::new()
+    })
 }
 
 /// Finds the partitions that the source has trimmed past their watermark, or cut off below it. Such a target must not
@@ -213,7 +231,8 @@ fn make_ready(
             to
         }
     };
-    Ok(TargetTopic { name: name.into(), partitions, partitioning: request.route.partitioning })
+    let limits = TopicLimits::default();
+    Ok(TargetTopic { name: name.into(), partitions, partitioning: request.route.partitioning, limits })
 }
 
 /// Where each partition starts: at what this process knows, else at what is committed, else at the route's `start`;

@@ -1,6 +1,6 @@
 //! How fast a source may be read: one limit for all that read it, in bytes as they go over the network.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock::now;
@@ -41,18 +41,31 @@ impl ReadLimit {
     /// The most bytes to read in one go, of payload.
     pub fn part(&self) -> u64 {
         let wire = self.limit.bucket().part();
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).ratio.payload_of(wire)
+        self.state().ratio.payload_of(wire)
     }
 
-    /// Notes what was read.
-    pub fn took(&self, payload: u64) {
+    /// Takes what is about to be read, so that readers that ask at the same moment get their turns one by one.
+    pub fn take(&self, payload: u64) -> u64 {
+        let wire = self.state().ratio.charge(payload);
+        self.limit.bucket().take(now(), wire);
+        wire
+    }
+
+    /// Settles what was taken against what was read.
+    pub fn settle(&self, taken: u64, payload: u64) {
         let wire = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state();
             state.payload += payload;
             let (total, read) = (state.payload, self.reader.as_ref().map_or(0, |reader| reader.wire_bytes()));
             state.ratio.observe(total, read);
             state.ratio.charge(payload)
         };
-        self.limit.bucket().take(now(), wire);
+        let mut bucket = self.limit.bucket();
+        bucket.refund(taken);
+        bucket.take(now(), wire);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -260,9 +260,6 @@ impl TargetProducer {
         tracing::warn!(route = %self.params.story.route.name, target = %self.name(), %partition, offset = offsets.first(),
             records = offsets.len(), class, attempts, how, topic = topic.as_deref(), %reason, "given up");
         self.taken(partition);
-        if let Some(first) = offsets.first() {
-            self.params.retries.forget(&What::Record(self.params.target, partition.clone(), *first));
-        }
         if done {
             self.acknowledged(*ticket);
         }
@@ -275,6 +272,7 @@ impl TargetProducer {
         if feed.refused_before {
             feed.refused_before = false;
             feed.retry_at = None;
+            self.params.retries.forget_records(self.params.target, partition);
             self.params.status.change_target(self.params.target, |facts| {
                 facts.held.remove(partition);
                 facts.blocked.remove(partition);

@@ -94,6 +94,11 @@ impl Retries {
         }
     }
 
+    /// Forgets the records of a partition of a target: it has taken them.
+    pub fn forget_records(&self, target: TargetIndex, partition: &TopicPartition) {
+        self.attempts.retain(|what, _| !matches!(what, What::Record(t, p, _) if *t == target && p == partition));
+    }
+
     /// Forgets what is done with.
     pub fn forget(&self, what: &What) {
         self.attempts.remove(what);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::clock::now;
 use super::progress::TargetIndex;
+use crate::domain::fault::FaultClass;
 use crate::domain::state::{RouteFacts, RouteState, TargetCondition, TargetFacts, Trouble};
+use crate::domain::topic_partition::TopicPartition;
 use crate::plan::RoutePlan;
 
 /// The states of a process, by route.
@@ -138,6 +140,15 @@ impl RouteStatus {
         } else {
             tracing::warn!(%route, %target, state = state_name, was, class, attempt, next_attempt_ms, %reason, "target state");
         }
+    }
+
+    /// The partitions of a target that wait until somebody changes something, and why.
+    pub fn stuck(&self, target: TargetIndex) -> BTreeMap<TopicPartition, String> {
+        let inner = self.inner();
+        let Some(TargetStatus { facts, .. }) = inner.targets.get(target) else { return BTreeMap::new() };
+        let config = facts.held.iter().filter(|(_, trouble)| trouble.class == FaultClass::Config);
+        let all = facts.blocked.iter().chain(config);
+        all.map(|(partition, trouble)| (partition.clone(), trouble.reason.clone())).collect()
     }
 
     /// What there is to show.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::MissedTickBehavior;
 
 use super::backoff::Backoff;
 use super::death_watch::{Death, DeathWatch};
@@ -36,10 +36,13 @@ pub struct Ended {
 
 /// A running engine.
 pub struct Engine {
-    supervisor: Addr<Supervisor>,
+    supervisor: Life<Supervisor>,
+    rounds: Rounds,
     ended: oneshot::Receiver<Ended>,
     /// The progress of each route by name.
     pub routes: BTreeMap<String, Arc<Progress>>,
+    /// The state of each route by name.
+    pub status: Status,
 }
 
 impl Engine {
@@ -47,19 +50,32 @@ impl Engine {
     pub fn start(plan: &Plan, options: Options) -> Self {
         let (tell, ended) = oneshot::channel();
         let supervisor = Supervisor::new(plan, options, tell);
-        let routes = supervisor.routes.iter().map(|(name, slot)| (name.clone(), slot.progress.clone())).collect();
-        Self { supervisor: supervisor.start(), ended, routes }
+        let lasting = || supervisor.routes.iter().map(|(name, slot)| (name.clone(), &slot.lasting));
+        let routes = lasting().map(|(name, lasting)| (name, lasting.progress.clone())).collect();
+        let status = lasting().map(|(name, lasting)| (name, lasting.status.clone())).collect();
+        let rounds = supervisor.rounds;
+        Self { supervisor: Life::begin(supervisor), rounds, ended, routes, status }
     }
 
     /// Makes every route stop reading, finish what is in flight, commit and close.
     pub fn drain(&self) {
-        self.supervisor.do_send(Drain);
+        self.supervisor.addr().do_send(Drain);
     }
 
-    /// Waits for the end of every route.
+    /// Waits for the end of every route. There is nobody above the supervisor to make it anew: where it panics or hangs,
+    /// that is the end, and says so.
     pub async fn ended(&mut self) -> Ended {
-        let lost = |_| Ended { undone: vec!["the supervisor is gone".to_owned()], ..Ended::default() };
-        (&mut self.ended).await.unwrap_or_else(lost)
+        let lost = |why: &str| Ended { undone: vec![format!("the supervisor {why}")], ..Ended::default() };
+        let mut rounds = tokio::time::interval(self.rounds.every);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ended = &mut self.ended => return ended.unwrap_or_else(|_| lost("is gone")),
+                _ = rounds.tick() => if self.supervisor.hangs(self.rounds) {
+                    return lost("hangs");
+                },
+            }
+        }
     }
 }
 
@@ -67,6 +83,7 @@ impl Engine {
 struct Supervisor {
     options: Options,
     drain: Duration,
+    rounds: Rounds,
     flow: Arc<Flow>,
     process: Arc<Gate>,
     routes: BTreeMap<String, RouteSlot>,
@@ -77,33 +94,24 @@ struct Supervisor {
 
 struct RouteSlot {
     plan: Arc<RoutePlan>,
-    progress: Arc<Progress>,
-    gate: Arc<Gate>,
-    route: Option<Addr<Route>>,
+    lasting: Lasting,
+    route: Option<Life<Route>>,
     generation: u64,
-    since: Instant,
-    backoff: Backoff,
     ended: bool,
 }
 
 impl Supervisor {
     fn new(plan: &Plan, options: Options, tell: oneshot::Sender<Ended>) -> Self {
+        let (limits, spread) = (SharedLimits::new(plan), spread());
         let slots = plan.routes.iter().filter(|route| route.enabled).map(|route| {
-            let slot = RouteSlot {
-                plan: Arc::new(route.clone()),
-                progress: Progress::new(route.targets.len()),
-                gate: Gate::new(route.in_flight),
-                route: None,
-                generation: 0,
-                since: Instant::now(),
-                backoff: Backoff::default(),
-                ended: false,
-            };
-            (route.name.clone(), slot)
+            let plan = Arc::new(route.clone());
+            let lasting = Lasting::new(&plan, &limits, spread.clone());
+            (route.name.clone(), RouteSlot { plan, lasting, route: None, generation: 0, ended: false })
         });
         Self {
             options,
             drain: plan.limits.drain,
+            rounds: Rounds::within(plan.limits.stall),
             flow: Arc::default(),
             process: Gate::new(plan.limits.in_flight),
             routes: slots.collect(),
@@ -116,14 +124,13 @@ impl Supervisor {
     fn start_route(&mut self, name: &str, ctx: &Context<Self>) {
         let Some(slot) = self.routes.get_mut(name).filter(|slot| !slot.ended) else { return };
         slot.generation += 1;
-        slot.since = Instant::now();
         let (me, gone) = (ctx.address(), RouteGone { route: name.to_owned(), generation: slot.generation });
         let route = Route::new(Params {
             plan: slot.plan.clone(),
             flow: self.flow.clone(),
             process: self.process.clone(),
-            gate: slot.gate.clone(),
-            progress: slot.progress.clone(),
+            lasting: slot.lasting.clone(),
+            rounds: self.rounds,
             until_caught_up: self.options.until_caught_up,
             drain: self.drain,
             owner: ctx.address().recipient(),
@@ -133,20 +140,38 @@ impl Supervisor {
                 }
             }),
         });
-        slot.route = Some(route.start());
+        slot.route = Some(Life::begin(route));
     }
 
-    fn start_again(&mut self, name: &str, ctx: &mut Context<Self>) {
+    /// Ends what is left of a route's life, and begins the next after a delay.
+    fn start_again(&mut self, name: &str, end: Option<End>, ctx: &mut Context<Self>) {
         let Some(slot) = self.routes.get_mut(name) else { return };
         slot.route = None;
         if self.draining {
             slot.ended = true;
             return self.finish(ctx);
         }
-        let delay = slot.backoff.next_delay(slot.since.elapsed());
-        tracing::warn!(route = name, retry_in = ?delay, "the route starts again from its watermarks");
+        let (retries, what) = (&slot.lasting.retries, What::Life(Child::Route));
+        let (attempt, delay) = retries.failed_again(&what, FaultClass::Crash);
+        retries.works(&what);
+        let why = end.map_or("restarted", End::name);
+        tracing::error!(route = name, actor = "route", why, generation = slot.generation + 1, attempt,
+            retry_ms = millis(delay), "made anew");
+        let failing = is_escalated(attempt).then(|| format!("it keeps failing: {attempt} times in a row"));
+        slot.lasting.status.change(|facts| *facts = RouteFacts { failing, ..RouteFacts::default() });
         let name = name.to_owned();
         ctx.run_later(delay, move |this, ctx| this.start_route(&name, ctx));
+    }
+
+    /// Asks all routes for a sign of life, again and again.
+    fn make_rounds(&mut self, ctx: &mut Context<Self>) {
+        let hangs = |slot: &RouteSlot| slot.route.as_ref().is_some_and(|route| route.hangs(self.rounds));
+        let hung: Vec<String> =
+            self.routes.iter().filter(|(_, slot)| hangs(slot)).map(|(name, _)| name.clone()).collect();
+        for name in hung {
+            self.start_again(&name, Some(End::Hung), ctx);
+        }
+        ctx.run_later(self.rounds.every, Self::make_rounds);
     }
 
     fn finish(&mut self, ctx: &mut Context<Self>) {
@@ -182,6 +207,15 @@ impl Actor for Supervisor {
             self.start_route(&name, ctx);
         }
         self.finish(ctx);
+        self.make_rounds(ctx);
+    }
+}
+
+impl Handler<Ping> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Ping(pulse): Ping, _: &mut Self::Context) {
+        pulse.beat();
     }
 }
 
@@ -192,7 +226,7 @@ impl Handler<Drain> for Supervisor {
         self.draining = true;
         for slot in self.routes.values_mut() {
             match &slot.route {
-                Some(route) => route.do_send(Drain),
+                Some(route) => route.addr().do_send(Drain),
                 None => slot.ended = true,
             }
         }
@@ -205,7 +239,7 @@ impl Handler<RouteEnded> for Supervisor {
 
     fn handle(&mut self, ended: RouteEnded, ctx: &mut Self::Context) {
         if ended.again {
-            return self.start_again(&ended.route, ctx);
+            return self.start_again(&ended.route, None, ctx);
         }
         if let Some(slot) = self.routes.get_mut(&ended.route) {
             (slot.ended, slot.route) = (true, None);
@@ -221,8 +255,7 @@ impl Handler<RouteGone> for Supervisor {
     fn handle(&mut self, gone: RouteGone, ctx: &mut Self::Context) {
         let current = self.routes.get(&gone.route).is_some_and(|slot| slot.generation == gone.generation);
         if current {
-            tracing::error!(route = %gone.route, "the route panicked");
-            self.start_again(&gone.route, ctx);
+            self.start_again(&gone.route, Some(End::Panicked), ctx);
         }
     }
 }

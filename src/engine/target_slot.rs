@@ -2,22 +2,29 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
+use actix::{ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::catch_up::{CatchUp, Params as CatchUpParams};
+use super::children::is_escalated;
+use super::clock::now;
+use super::dead_letter_producer::{DeadLetterProducer, Params as LetterParams};
 use super::flow::{Gate, Lane, Urgency};
-use super::messages::{Adopt, Child, Drain, TargetReady, WriteNews};
+use super::letters::Story;
+use super::life::{Life, Rounds};
+use super::messages::{Adopt, Child, ChildGone, Drain, TargetReady, WriteNews};
+use super::pacer::Pacer;
 use super::preparation::{Clients, Prepared, Request, Topics, group_name, partitions_of, prepare};
+use super::retries::What;
 use super::route::{Index, Route};
 use super::router::Router;
 use super::source::open_reader;
 use super::target_producer::{Equipment, Owner, Params as ProducerParams, TargetProducer};
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Writer;
 use crate::kafka::admin::Admin;
@@ -25,15 +32,11 @@ use crate::kafka::group::Group;
 use crate::kafka::writer::KafkaWriter;
 use crate::plan::{RoutePlan, TargetPlan};
 
-/// How often the same trouble is logged.
-const REPEAT: Duration = Duration::from_secs(30);
-
 /// A target's actors, its clients, and what keeps it from being written.
-#[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
 #[derive(Default)]
 pub(super) struct TargetSlot {
     clients: Option<Clients>,
-    life: Option<Life>,
+    cast: Option<Cast>,
     generation: u64,
     /// Whether its preparation is under way, or waits for its next attempt.
     busy: bool,
@@ -44,32 +47,30 @@ pub(super) struct TargetSlot {
     /// Partitions that can't be read for this target until somebody changes something.
     gaps: BTreeMap<TopicPartition, Fault>,
     fault: Option<Fault>,
-    logged: Option<Instant>,
-    backoff: Backoff,
     committing: bool,
     drained: bool,
 }
 
-/// A running target.
-struct Life {
-    producer: Addr<TargetProducer>,
-    catch_up: Addr<CatchUp>,
+/// A running target's actors, and its writer.
+struct Cast {
+    producer: Life<TargetProducer>,
+    catch_up: Life<CatchUp>,
+    letters: Life<DeadLetterProducer>,
     writer: Arc<dyn Writer>,
-    since: Instant,
 }
 
 impl TargetSlot {
     pub(super) fn producer(&self) -> Option<&Addr<TargetProducer>> {
-        self.life.as_ref().map(|life| &life.producer)
+        self.cast.as_ref().map(|cast| cast.producer.addr())
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.life.is_some()
+        self.cast.is_some()
     }
 
     /// Why this target will not be written until somebody changes something.
     pub(super) fn hopeless(&self) -> Option<&Fault> {
-        self.fault.as_ref().filter(|fault| fault.class == FaultClass::Config && self.life.is_none())
+        self.fault.as_ref().filter(|fault| fault.class == FaultClass::Config && self.cast.is_none())
     }
 
     pub(super) fn refused(&self) -> impl Iterator<Item = &Fault> {
@@ -80,15 +81,22 @@ impl TargetSlot {
         self.refused.contains_key(&*partition.topic) || self.gaps.contains_key(partition)
     }
 
-    pub(super) fn gap(&mut self, partition: TopicPartition, fault: Fault) {
-        self.gaps.insert(partition, fault);
+    /// The first of its actors that hangs, and which life it is in.
+    pub(super) fn hung(&self, rounds: Rounds) -> Option<(&'static str, u64)> {
+        let cast = self.cast.as_ref()?;
+        let hung = [
+            ("target", cast.producer.hangs(rounds)),
+            ("catch-up", cast.catch_up.hangs(rounds)),
+            ("dead-letters", cast.letters.hangs(rounds)),
+        ];
+        hung.into_iter().find(|(_, hangs)| *hangs).map(|(actor, _)| (actor, self.generation))
     }
 
     pub(super) fn drain(&mut self) {
-        match &self.life {
-            Some(life) => {
-                life.catch_up.do_send(Drain);
-                life.producer.do_send(Drain);
+        match &self.cast {
+            Some(cast) => {
+                cast.catch_up.addr().do_send(Drain);
+                cast.producer.addr().do_send(Drain);
             }
             None => self.drained = true,
         }
@@ -103,20 +111,9 @@ impl TargetSlot {
         self.drained
     }
 
-    /// Its writer and its clients: closing them blocks.
-    pub(super) fn take_for_close(&mut self) -> (Option<Arc<dyn Writer>>, Option<Clients>) {
-        let writer = self.life.as_ref().map(|life| life.writer.clone());
-        (writer, self.clients.take())
-    }
-
-    /// Notes trouble that the writer goes on with by itself; the same one is logged now and then only.
-    pub(super) fn trouble(&mut self, route: &str, target: &str, fault: Fault) {
-        let same = self.fault.as_ref().is_some_and(|known| known.class == fault.class);
-        if !same || self.logged.is_none_or(|at| at.elapsed() >= REPEAT) {
-            tracing::warn!(route, target, class = fault.class.name(), "{fault}");
-            self.logged = Some(Instant::now());
-        }
-        self.fault = Some(fault);
+    /// Its clients: closing them blocks.
+    pub(super) fn take_for_close(&mut self) -> Option<Clients> {
+        self.clients.take()
     }
 
     /// The topics that are not written yet, or have grown.
@@ -136,14 +133,14 @@ impl Route {
         let plan = self.params.plan.clone();
         let slot = &mut self.targets[index];
         let topics = slot.to_prepare(&self.topics);
-        if slot.busy || self.stopping.is_some() || (topics.is_empty() && slot.life.is_some()) {
+        if slot.busy || self.stopping.is_some() || (topics.is_empty() && slot.cast.is_some()) {
             return;
         }
         slot.busy = true;
         let target = plan.targets[index].clone();
-        let known = known(&self.params.progress, index, &topics);
+        let known = known(&self.params.lasting.progress, index, &topics);
         let request = Request { route: plan, target, topics, known, first: !slot.prepared_once };
-        let (clients, began) = (slot.clients.clone(), Instant::now());
+        let clients = slot.clients.clone();
         let work = spawn_blocking(move || {
             let clients = match clients {
                 Some(clients) => clients,
@@ -160,21 +157,52 @@ impl Route {
             });
             let outcome = outcome.and_then(|(topics, prepared)| this.adopt(index, &topics, prepared, ctx));
             match outcome {
-                Ok(()) => this.targets[index].busy = false,
-                Err(fault) => this.try_target_later(index, began.elapsed(), fault, ctx),
+                Ok(()) => {
+                    this.targets[index].busy = false;
+                    this.params.lasting.retries.works(&What::Prepare(index));
+                }
+                Err(fault) => this.not_ready(index, fault, ctx),
             }
         }));
     }
 
-    fn try_target_later(&mut self, index: Index, ran: Duration, fault: Fault, ctx: &mut Context<Self>) {
-        let (route, name) = (self.params.plan.name.clone(), self.params.plan.targets[index].name().to_owned());
-        let slot = &mut self.targets[index];
-        slot.busy = true;
-        let delay = slot.backoff.next_delay(ran);
-        let (class, attempt) = (fault.class.name(), slot.backoff.attempt());
-        tracing::warn!(%route, target = %name, class, attempt, retry_in = ?delay, "the target is not ready: {fault}");
-        slot.fault = Some(fault);
-        ctx.run_later(delay, move |this, ctx| {
+    /// The target could not be prepared: it is tried again as its policy says, or as soon as its cluster answers.
+    fn not_ready(&mut self, index: Index, fault: Fault, ctx: &mut Context<Self>) {
+        let (attempt, delay) = self.params.lasting.retries.failed_again(&What::Prepare(index), fault.class);
+        let reason = format!("it is not ready: {fault}");
+        let next_attempt_at = Some(now() + delay);
+        let trouble = Trouble { class: fault.class, attempt, next_attempt_at, reason };
+        self.params.lasting.progress.targets[index].tally.retries.fetch_add(1, Relaxed);
+        self.params.lasting.status.change_target(index, |facts| facts.trouble = Some(trouble));
+        let waits_for_cluster = fault.class == FaultClass::System;
+        self.targets[index].fault = Some(fault);
+        let answers = self.targets[index].clients.as_ref().filter(|_| waits_for_cluster).map(|c| c.target.clone());
+        self.prepare_later(index, delay, answers, ctx);
+    }
+
+    /// Prepares a target after a delay; if there is a cluster to wait for, as soon as it answers.
+    fn prepare_later(&mut self, index: Index, delay: Duration, cluster: Option<Arc<Admin>>, ctx: &mut Context<Self>) {
+        /// An attempt that fails at once must not be followed by the next at once, as long as the cluster answers.
+        const LEAST: Duration = Duration::from_secs(2);
+        self.targets[index].busy = true;
+        let early = delay.min(LEAST);
+        ctx.run_later(early, move |this, ctx| {
+            let rest = delay.saturating_sub(early);
+            let Some(cluster) = cluster.filter(|_| !rest.is_zero()) else {
+                return this.prepare_now(index, rest, ctx);
+            };
+            let waiting = spawn_blocking(move || cluster.wait_until_it_answers(rest));
+            let began = now();
+            ctx.spawn(waiting.into_actor(this).map(move |answers, this, ctx| {
+                let answers = answers.unwrap_or(false);
+                let left = if answers { Duration::ZERO } else { rest.saturating_sub(now().saturating_sub(began)) };
+                this.prepare_now(index, left, ctx);
+            }));
+        });
+    }
+
+    fn prepare_now(&mut self, index: Index, after: Duration, ctx: &mut Context<Self>) {
+        ctx.run_later(after, move |this, ctx| {
             this.targets[index].busy = false;
             this.prepare_target(index, ctx);
         });
@@ -185,7 +213,7 @@ impl Route {
         if self.stopping.is_some() {
             return Ok(());
         }
-        if self.targets[index].life.is_none() {
+        if self.targets[index].cast.is_none() {
             self.start_target(index, ctx)?;
         }
         let name = self.params.plan.targets[index].name();
@@ -202,35 +230,73 @@ impl Route {
             slot.refused.insert(topic, fault);
         }
         for (partition, fault) in prepared.gaps {
-            tracing::error!(route = %self.params.plan.name, target = name, %partition, "this partition stops: {fault}");
-            slot.gap(partition, fault);
+            if slot.gaps.get(&partition) != Some(&fault) {
+                tracing::error!(route = %self.params.plan.name, target = name, %partition, "this partition stops: {fault}");
+            }
+            slot.gaps.insert(partition, fault);
         }
         for (partition, topic, from) in prepared.partitions {
             let count = topics.get(&*partition.topic).copied().unwrap_or_default();
             slot.written.insert(partition.topic.to_string(), count);
-            if let Some(life) = &slot.life {
-                life.producer.do_send(Adopt { partition, topic, from });
+            if let Some(cast) = &slot.cast {
+                cast.producer.addr().do_send(Adopt { partition, topic, from });
             }
         }
+        self.tell_refused(index);
         Ok(())
+    }
+
+    fn tell_refused(&self, index: Index) {
+        let slot = &self.targets[index];
+        let topics = slot.refused.iter().map(|(topic, fault)| (topic.clone(), fault.reason.clone()));
+        let gaps = slot.gaps.iter().map(|(partition, fault)| (partition.to_string(), fault.reason.clone()));
+        let refused = topics.chain(gaps).collect();
+        let alive = slot.cast.is_some();
+        self.params.lasting.status.change_target(index, |facts| {
+            facts.refused = refused;
+            facts.alive = alive;
+            if alive {
+                facts.trouble = None;
+            }
+        });
+    }
+
+    /// A partition can't be read for a target.
+    pub(super) fn gap(&mut self, index: Index, partition: TopicPartition, fault: Fault) {
+        self.targets[index].gaps.insert(partition, fault);
+        self.tell_refused(index);
+    }
+
+    /// It can again.
+    pub(super) fn no_gap(&mut self, index: Index, partition: &TopicPartition) {
+        if self.targets[index].gaps.remove(partition).is_some() {
+            self.tell_refused(index);
+        }
+    }
+
+    fn open_writer(&self, index: Index, producer: &Addr<TargetProducer>) -> Result<Arc<dyn Writer>, Fault> {
+        let news = producer.clone();
+        // on the writer's thread; bounded by what was handed to it
+        let sink = Arc::new(move |event| news.do_send(WriteNews(event)));
+        let writer: Arc<dyn Writer> = Arc::new(KafkaWriter::open(&self.params.plan.targets[index].cluster, sink)?);
+        self.params.lasting.opened(&writer);
+        Ok(writer)
     }
 
     /// From the sink to the source: the writer, the producer, its catch-up; then the router may use it.
     fn start_target(&mut self, index: Index, ctx: &Context<Self>) -> Result<(), Fault> {
-        let Some(router) = self.router.clone() else { return Ok(()) };
-        self.targets[index].generation += 1;
-        let generation = self.targets[index].generation;
-        let plan = self.params.plan.clone();
-        let window = own_share(&plan);
+        let router = self.router(ctx);
+        let generation = self.params.lasting.retries.next_generation(&Child::Target(index));
+        self.targets[index].generation = generation;
+        let window = own_share(&self.params.plan);
         let producer = self.spawn_producer(index, generation, window, &router, ctx);
-        let news = producer.clone();
-        // on the writer's thread; bounded by what was handed to it
-        let sink = Arc::new(move |event| news.do_send(WriteNews(event)));
-        let writer: Arc<dyn Writer> = Arc::new(KafkaWriter::open(&plan.targets[index].cluster, sink)?);
-        let catch_up = self.spawn_catch_up(index, generation, window, producer.clone(), &router, ctx);
-        producer.do_send(Equipment { writer: writer.clone(), catch_up: catch_up.clone() });
-        router.do_send(TargetReady { target: index, producer: Some(producer.clone()) });
-        self.targets[index].life = Some(Life { producer, catch_up, writer, since: Instant::now() });
+        let writer = self.open_writer(index, producer.addr())?;
+        let catch_up = self.spawn_catch_up(index, generation, window, producer.addr().clone(), &router, ctx);
+        let letters = self.spawn_letters(index, generation, producer.addr(), ctx);
+        let cast = Cast { producer, catch_up, letters, writer };
+        router.do_send(TargetReady { target: index, producer: Some(cast.producer.addr().clone()) });
+        cast.equip();
+        self.targets[index].cast = Some(cast);
         Ok(())
     }
 
@@ -241,19 +307,40 @@ impl Route {
         window: u64,
         router: &Addr<Router>,
         ctx: &Context<Self>,
-    ) -> Addr<TargetProducer> {
-        let me = ctx.address();
-        TargetProducer::new(ProducerParams {
+    ) -> Life<TargetProducer> {
+        let (me, plan, lasting) = (ctx.address(), &self.params.plan, &self.params.lasting);
+        let target = plan.targets[index].clone();
+        Life::begin(TargetProducer::new(ProducerParams {
             target: index,
-            name: self.params.plan.targets[index].name().to_owned(),
+            story: Story { route: plan.clone(), target: target.name().to_owned() },
+            plan: target,
             generation,
             window,
+            pacer: Pacer::new(lasting.limits_of(index)),
             router: router.clone(),
-            progress: self.params.progress.clone(),
-            owner: Owner { drained: me.clone().recipient(), fault: me.clone().recipient(), gone: me.recipient() },
-            watch: Self::watch(ctx, Child::Target(index), generation),
-        })
-        .start()
+            progress: lasting.progress.clone(),
+            retries: lasting.retries.clone(),
+            status: lasting.status.clone(),
+            watch: Self::watch(&me, Child::Target(index), "target", generation),
+            owner: Owner { drained: me.clone().recipient(), renew: me.clone().recipient(), gone: me.recipient() },
+        }))
+    }
+
+    fn spawn_letters(
+        &self,
+        index: Index,
+        generation: u64,
+        producer: &Addr<TargetProducer>,
+        ctx: &Context<Self>,
+    ) -> Life<DeadLetterProducer> {
+        Life::begin(DeadLetterProducer::new(LetterParams {
+            target: index,
+            route: self.params.plan.clone(),
+            producer: producer.clone().recipient(),
+            retries: self.params.lasting.retries.clone(),
+            status: self.params.lasting.status.clone(),
+            watch: Self::watch(&ctx.address(), Child::Target(index), "dead-letters", generation),
+        }))
     }
 
     fn spawn_catch_up(
@@ -264,53 +351,100 @@ impl Route {
         producer: Addr<TargetProducer>,
         router: &Addr<Router>,
         ctx: &Context<Self>,
-    ) -> Addr<CatchUp> {
-        let gates = [self.params.process.clone(), self.params.gate.clone(), Gate::new(window)];
+    ) -> Life<CatchUp> {
+        let lasting = &self.params.lasting;
+        let gates = [self.params.process.clone(), lasting.gate.clone(), Gate::new(window)];
         let (plan, partitions) = (self.params.plan.clone(), self.partition_count());
         let (me, route) = (ctx.address(), ctx.address());
-        CatchUp::new(CatchUpParams {
+        Life::begin(CatchUp::new(CatchUpParams {
             target: index,
             open_reader: Box::new(move || open_reader(&plan, window / 4, partitions)),
             lane: Lane::new(&self.params.flow, gates, Urgency::CatchUp),
             batch_bytes: self.params.plan.batch.max_bytes.min(window),
+            read_limit: lasting.read_limit.clone(),
             producer,
             router: router.clone(),
-            owner: me.recipient(),
-            progress: self.params.progress.clone(),
-            watch: Box::new(move || Self::watch_for_panic(&route, Child::Target(index), generation)),
-        })
-        .start()
+            owner: me.clone().recipient(),
+            gone: me.recipient(),
+            generation,
+            rounds: self.params.rounds,
+            retries: lasting.retries.clone(),
+            progress: lasting.progress.clone(),
+            watch: Box::new(move |actor| Self::watch_for_panic(&route, Child::Target(index), actor, generation)),
+        }))
     }
 
-    /// A target's actor is gone: both go, the writer is closed, and a new generation starts from the watermarks.
-    pub(super) fn target_gone(&mut self, index: Index, generation: u64, fault: Fault, ctx: &mut Context<Self>) {
-        if self.targets[index].generation != generation {
+    /// A target's actor is gone: all go, the writer is closed, and a new generation starts from the watermarks.
+    pub(super) fn target_gone(&mut self, index: Index, gone: ChildGone, ctx: &mut Context<Self>) {
+        if self.targets[index].generation != gone.generation {
             return;
         }
-        let Some(life) = self.targets[index].life.take() else { return };
+        // the others go with it: no late word of this life comes after this
+        let Some(cast) = self.targets[index].cast.take() else { return };
         if let Some(router) = &self.router {
-            router.do_send(TargetReady { target: index, producer: None });
+            router.addr().do_send(TargetReady { target: index, producer: None });
         }
+        let (attempt, delay) = self.made_anew(&gone);
         let slot = &mut self.targets[index];
         slot.written.clear();
         slot.busy = true;
-        life.catch_up.do_send(Drain);
-        life.producer.do_send(Drain);
-        let (writer, ran) = (life.writer, life.since.elapsed());
+        if is_escalated(attempt) {
+            slot.clients = None;
+        }
+        let stats = &self.params.lasting.progress.targets[index];
+        stats.tally.restarts.fetch_add(1, Relaxed);
+        let (class, reason) = match gone.fault {
+            Some(fault) => (fault.class, fault.reason),
+            None => (FaultClass::Crash, format!("its {} {}", gone.actor, gone.end.name())),
+        };
+        let trouble = Trouble { class, attempt, next_attempt_at: Some(now() + delay), reason };
+        self.params.lasting.status.change_target(index, |facts| {
+            *facts = crate::domain::state::TargetFacts { trouble: Some(trouble), paused: facts.paused, ..Default::default() };
+        });
+        let writer = cast.writer.clone();
+        drop(cast);
+        self.params.lasting.closed(&writer);
         // two writers of one target would break the order: the old one has to be closed first
         let closing = spawn_blocking(move || writer.close());
-        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.try_target_later(index, ran, fault, ctx)));
+        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.prepare_later(index, delay, None, ctx)));
+    }
+
+    /// A target's writer has had its time: what is with it is taken back, and a new one takes its place.
+    pub(super) fn renew_writer(&mut self, index: Index, generation: u64, ctx: &mut Context<Self>) {
+        let slot = &self.targets[index];
+        let Some(cast) = slot.cast.as_ref().filter(|_| slot.generation == generation) else { return };
+        let writer = cast.writer.clone();
+        self.params.lasting.closed(&writer);
+        let closing = spawn_blocking(move || writer.close());
+        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| {
+            if this.targets[index].generation != generation || this.stopping.is_some() {
+                return;
+            }
+            let Some(producer) = this.targets[index].producer().cloned() else { return };
+            match this.open_writer(index, &producer) {
+                Ok(writer) => {
+                    if let Some(cast) = &mut this.targets[index].cast {
+                        cast.writer = writer;
+                        cast.equip();
+                    }
+                }
+                Err(fault) => {
+                    let (child, end) = (Child::Target(index), super::messages::End::Stopped);
+                    ctx.notify(ChildGone { child, actor: "target", generation, end, fault: Some(fault) });
+                }
+            }
+        }));
     }
 
     pub(super) fn commit_target(&mut self, index: Index, all: bool, ctx: &mut Context<Self>) {
         let slot = &mut self.targets[index];
         let Some(group) = slot.clients.as_ref().and_then(|clients| clients.group.clone()) else { return };
-        let offsets = self.params.progress.to_commit(index, all);
+        let offsets = self.params.lasting.progress.to_commit(index, all);
         if slot.committing || offsets.is_empty() {
             return;
         }
         slot.committing = true;
-        let progress = self.params.progress.clone();
+        let progress = self.params.lasting.progress.clone();
         let work = spawn_blocking(move || group.commit(&offsets).map(|()| progress.committed(index, &offsets)));
         ctx.spawn(work.into_actor(self).map(move |result, this, _| {
             this.targets[index].committing = false;
@@ -318,6 +452,17 @@ impl Route {
                 tracing::warn!(route = %this.name(), "watermarks are not committed: {fault}");
             }
         }));
+    }
+}
+
+impl Cast {
+    /// Gives the producer all that it needs.
+    fn equip(&self) {
+        self.producer.addr().do_send(Equipment {
+            writer: self.writer.clone(),
+            catch_up: self.catch_up.addr().clone(),
+            letters: self.letters.addr().clone(),
+        });
     }
 }
 

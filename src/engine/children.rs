@@ -1,0 +1,204 @@
+//! A route's children: how they are started, watched, and made anew when they panic or hang.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Addr, AsyncContext, Context};
+
+use super::death_watch::{Death, DeathWatch};
+use super::life::Life;
+use super::messages::{Child, ChildGone, ConsumerReady, End};
+use super::partition_consumer::{Params as ConsumerParams, PartitionConsumer};
+use super::preparation::partitions_of;
+use super::refusals::millis;
+use super::retries::What;
+use super::route::Route;
+use super::router::Router;
+use super::source::open_reader;
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::Reader;
+
+/// A child that failed so often in a row takes more with it: its reader or its clients may be to blame.
+const ESCALATE: u32 = 10;
+
+impl Route {
+    /// A guard that tells this route when a child ends.
+    pub(super) fn watch(
+        route: &Addr<Self>,
+        child: Child,
+        actor: &'static str,
+        generation: u64,
+    ) -> DeathWatch {
+        let route = route.clone();
+        DeathWatch::new(move |death| tell(&route, child, actor, generation, death))
+    }
+
+    /// The same for a child that may also stop in peace.
+    pub(super) fn watch_for_panic(
+        route: &Addr<Self>,
+        child: Child,
+        actor: &'static str,
+        generation: u64,
+    ) -> DeathWatch {
+        let route = route.clone();
+        DeathWatch::new(move |death| {
+            if death == Death::Panicked {
+                tell(&route, child, actor, generation, death);
+            }
+        })
+    }
+
+    /// From the sink to the source: the router stands before its consumers.
+    pub(super) fn spawn_consumers(&mut self, ctx: &Context<Self>) -> Result<(), Fault> {
+        let known = |tp: &TopicPartition| self.consumers.contains_key(tp) || self.resting.contains_key(tp);
+        let missing: Vec<TopicPartition> =
+            partitions_of(&self.topics).into_iter().filter(|partition| !known(partition)).collect();
+        for partition in missing {
+            self.spawn_consumer(partition, ctx)?;
+        }
+        if self.router.is_none() {
+            self.router(ctx);
+        }
+        Ok(())
+    }
+
+    fn spawn_consumer(&mut self, partition: TopicPartition, ctx: &Context<Self>) -> Result<(), Fault> {
+        let reader = self.reader()?;
+        let router = self.router(ctx);
+        let child = Child::Consumer(partition.clone());
+        let generation = self.params.lasting.retries.next_generation(&child);
+        let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
+            partition: partition.clone(),
+            read_limit: self.params.lasting.read_limit.as_ref().map(|limit| limit.of(&reader)),
+            reader,
+            lane: self.live.clone(),
+            batch_bytes: self.params.plan.batch.max_bytes,
+            reads_for: None,
+            out: router.clone().recipient(),
+            owner: ctx.address().recipient(),
+            generation,
+            retries: self.params.lasting.retries.clone(),
+            watch: Self::watch(&ctx.address(), child, "consumer", generation),
+        }));
+        router.do_send(ConsumerReady {
+            partition: partition.clone(),
+            consumer: consumer.addr().clone(),
+            generation,
+        });
+        self.generations.insert(partition.clone(), generation);
+        self.consumers.insert(partition, consumer);
+        Ok(())
+    }
+
+    pub(super) fn router(&mut self, ctx: &Context<Self>) -> Addr<Router> {
+        if let Some(router) = &self.router {
+            return router.addr().clone();
+        }
+        let generation = self.params.lasting.retries.next_generation(&Child::Router);
+        let watch = Self::watch(&ctx.address(), Child::Router, "router", generation);
+        let router = Life::begin(Router::new(self.targets.len(), self.params.lasting.progress.clone(), watch));
+        self.router.insert(router).addr().clone()
+    }
+
+    fn reader(&mut self) -> Result<Arc<dyn Reader>, Fault> {
+        if let Some(reader) = &self.reader {
+            return Ok(reader.clone());
+        }
+        let reader = open_reader(&self.params.plan, self.params.plan.in_flight / 4, partitions_of(&self.topics).len())?;
+        Ok(self.reader.insert(reader).clone())
+    }
+
+    /// How many partitions share a reader.
+    pub(super) fn partition_count(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// Asks all children for a sign of life, again and again. Not by an interval: after a pause of the whole process it
+    /// would ask many times at once, and take the lack of answers for a hang.
+    pub(super) fn make_rounds(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let rounds = self.params.rounds;
+        let mut hung: Vec<ChildGone> = Vec::new();
+        let mut note = |child: Child, actor, generation| {
+            hung.push(ChildGone { child, actor, generation, end: End::Hung, fault: None });
+        };
+        for (partition, consumer) in &self.consumers {
+            if consumer.hangs(rounds) {
+                let generation = self.generations.get(partition).copied().unwrap_or_default();
+                note(Child::Consumer(partition.clone()), "consumer", generation);
+            }
+        }
+        for (index, slot) in self.targets.iter().enumerate() {
+            if let Some((actor, generation)) = slot.hung(rounds) {
+                note(Child::Target(index), actor, generation);
+            }
+        }
+        if self.router.as_ref().is_some_and(|router| router.hangs(rounds)) {
+            note(Child::Router, "router", 0);
+        }
+        for gone in hung {
+            ctx.notify(gone);
+        }
+        ctx.run_later(rounds.every, Self::make_rounds);
+    }
+
+    /// Says that a child is made anew, after which delay, and how often it was in a row.
+    pub(super) fn made_anew(&self, gone: &ChildGone) -> (u32, Duration) {
+        let what = What::Life(gone.child.clone());
+        let class = gone.fault.as_ref().map_or(FaultClass::Crash, |fault| fault.class);
+        let (attempt, delay) = self.params.lasting.retries.failed_again(&what, class);
+        self.params.lasting.retries.works(&what);
+        let reason = gone.fault.as_ref().map(|fault| fault.reason.as_str());
+        tracing::error!(route = %self.name(), actor = gone.actor, child = ?gone.child, why = gone.end.name(),
+            generation = gone.generation + 1, attempt, retry_ms = millis(delay), reason, "made anew");
+        (attempt, delay)
+    }
+
+    /// A consumer is gone: a new one goes on where the router is.
+    pub(super) fn consumer_gone(&mut self, partition: TopicPartition, gone: &ChildGone, ctx: &mut Context<Self>) {
+        if self.generations.get(&partition) != Some(&gone.generation) || self.resting.contains_key(&partition) {
+            return;
+        }
+        self.consumers.remove(&partition);
+        self.resting.insert(partition.clone(), gone.generation);
+        let (attempt, delay) = self.made_anew(gone);
+        if is_escalated(attempt) {
+            return self.escalate(gone, ctx);
+        }
+        ctx.run_later(delay, move |this, ctx| {
+            this.resting.remove(&partition);
+            if this.stopping.is_none()
+                && let Err(fault) = this.spawn_consumers(ctx)
+            {
+                tracing::error!(route = %this.name(), "{fault}");
+            }
+        });
+    }
+
+    /// The router is gone, and knows alone who follows what: the route starts again.
+    pub(super) fn router_gone(&mut self, gone: &ChildGone, ctx: &mut Context<Self>) {
+        if self.router.take().is_some() {
+            self.made_anew(gone);
+            self.stop(Vec::new(), true, ctx);
+        }
+    }
+
+    /// A child keeps failing: the whole route starts again, with clients of its own.
+    fn escalate(&mut self, gone: &ChildGone, ctx: &mut Context<Self>) {
+        tracing::error!(route = %self.name(), child = ?gone.child, "it keeps failing: the route starts again");
+        self.stop(Vec::new(), true, ctx);
+    }
+}
+
+/// Whether a child has failed so often in a row that more goes with it.
+pub(super) fn is_escalated(attempt: u32) -> bool {
+    attempt.is_multiple_of(ESCALATE)
+}
+
+fn tell(route: &Addr<Route>, child: Child, actor: &'static str, generation: u64, death: Death) {
+    let end = if death == Death::Panicked { End::Panicked } else { End::Stopped };
+    route.do_send(ChildGone { child, actor, generation, end, fault: None });
+}

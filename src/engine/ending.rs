@@ -1,0 +1,159 @@
+//! How a route ends: when everything is copied, when it is told to, or to be started again.
+
+use std::time::Duration;
+
+use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use tokio::task::spawn_blocking;
+
+use super::messages::Seek;
+use super::route::{Route, RouteEnded};
+use super::target_slot::TargetSlot;
+use crate::domain::fault::FaultClass;
+use crate::domain::topic_partition::TopicPartition;
+
+/// How long the last commit and the closing of the clients may take.
+const CLOSING: Duration = Duration::from_secs(10);
+/// How long a route that is to be started again waits for what is in flight.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Why a route stops.
+#[derive(Clone, Debug)]
+pub struct Stopping {
+    undone: Vec<String>,
+    again: bool,
+    closing: bool,
+}
+
+impl Route {
+    /// Ends the route once every target has everything that it can have.
+    pub(super) fn stop_if_caught_up(&mut self, ctx: &mut Context<Self>) {
+        let mut undone: Vec<String> = self.broken.values().map(|fault| fault.reason.clone()).collect();
+        if let Some(fault) = self.source_fault.as_ref().filter(|fault| fault.class == FaultClass::Config) {
+            undone.push(fault.reason.clone());
+            if !self.discovered {
+                return self.stop(undone, false, ctx);
+            }
+        } else if !self.discovered {
+            return;
+        } else if self.topics.is_empty() {
+            undone.push(format!("no topic of cluster {} matches", self.params.plan.source.alias));
+        }
+        for (index, slot) in self.targets.iter().enumerate() {
+            if let Some(fault) = slot.hopeless() {
+                undone.push(fault.reason.clone());
+                continue;
+            }
+            if !slot.is_running() {
+                return;
+            }
+            undone.extend(slot.refused().map(|fault| fault.reason.clone()));
+            // what waits until somebody changes something is not waited for
+            let stuck = self.params.lasting.status.stuck(index);
+            let counts = |tp: &TopicPartition| {
+                !self.broken.contains_key(tp) && !slot.refuses(tp) && !stuck.contains_key(tp)
+            };
+            if self.source_fault.is_none() && !self.params.lasting.progress.reached(index, counts) {
+                return;
+            }
+            let name = self.params.plan.targets[index].name();
+            undone.extend(stuck.into_values().map(|reason| format!("target {name}: {reason}")));
+        }
+        undone.dedup();
+        self.stop(undone, false, ctx);
+    }
+
+    /// Stops reading, lets the targets finish, commits, closes.
+    pub(super) fn stop(&mut self, undone: Vec<String>, again: bool, ctx: &mut Context<Self>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some(Stopping { undone, again, closing: false });
+        self.params.lasting.status.change(|facts| facts.draining = !again);
+        for consumer in self.consumers.values() {
+            consumer.addr().do_send(Seek(None));
+        }
+        for target in &mut self.targets {
+            target.drain();
+        }
+        let longest = if again { self.params.drain.min(AGAIN) } else { self.params.drain };
+        ctx.run_later(longest, |this, ctx| this.close(true, ctx));
+        self.close_if_drained(ctx);
+    }
+
+    pub(super) fn close_if_drained(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping.is_some() && self.targets.iter().all(TargetSlot::is_drained) {
+            self.close(false, ctx);
+        }
+    }
+
+    /// The last commit; then the writers are closed and the route is over.
+    fn close(&mut self, late: bool, ctx: &mut Context<Self>) {
+        let Some(stopping) = self.stopping.as_mut().filter(|stopping| !stopping.closing) else { return };
+        stopping.closing = true;
+        if late && !stopping.again {
+            let seconds = self.params.drain.as_secs();
+            stopping.undone.push(format!("the drain took longer than {seconds} s: what was in flight is copied again"));
+        }
+        let mut stopping = stopping.clone();
+        let (route, lasting) = (self.name().to_owned(), self.params.lasting.clone());
+        let targets: Vec<_> = self.targets.iter_mut().map(TargetSlot::take_for_close).collect();
+        let source = self.source.take();
+        let closing = stopping.clone();
+        // every client is closed there, too: that blocks
+        let work = spawn_blocking(move || {
+            lasting.close_writers();
+            for (target, clients) in targets.into_iter().enumerate() {
+                let offsets = lasting.progress.to_commit(target, false);
+                if let (Some(group), false) = (clients.and_then(|clients| clients.group), offsets.is_empty())
+                    && let Err(fault) = group.commit(&offsets)
+                {
+                    stopping.undone.push(format!("watermarks could not be committed: {fault}"));
+                }
+            }
+            drop(source);
+            stopping
+        });
+        // librdkafka waits for a commit's answer as long as it takes
+        let work = tokio::time::timeout(CLOSING, work);
+        ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
+            let Stopping { undone, again, .. } = match result {
+                Ok(Ok(stopping)) => stopping,
+                Ok(Err(_)) | Err(_) => {
+                    let mut late = closing.clone();
+                    late.undone.push("the last watermarks could not be committed in time".to_owned());
+                    late
+                }
+            };
+            if !again {
+                this.tell_totals();
+                this.params.lasting.status.change(|facts| facts.ended = true);
+            }
+            this.params.owner.do_send(RouteEnded { route: route.clone(), undone, again });
+            ctx.stop();
+        }));
+    }
+
+    /// What each target came to, for those who read the log.
+    fn tell_totals(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        for (plan, stats) in self.params.plan.targets.iter().zip(&self.params.lasting.progress.targets) {
+            let (written, tally) = (&stats.written, &stats.tally);
+            tracing::info!(
+                route = %self.name(),
+                target = plan.name(),
+                records = written.records(),
+                bytes = written.bytes(),
+                refused = tally.refused.load(Relaxed),
+                retries = tally.retries.load(Relaxed),
+                dead_lettered = tally.dead_lettered.load(Relaxed),
+                dropped = tally.dropped.load(Relaxed),
+                kept = tally.kept.load(Relaxed),
+                throttled_ms = tally.throttled_ms.load(Relaxed),
+                detached = tally.detached.load(Relaxed),
+                restarts = tally.restarts.load(Relaxed),
+                timed_out = tally.timed_out.load(Relaxed),
+                "target closed"
+            );
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What outlives the actor of a route: its next life goes on with it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::flow::Gate;
+use super::pacer::Limit;
+use super::progress::{Progress, TargetIndex};
+use super::read_limit::ReadLimit;
+use super::retries::Retries;
+use super::status::RouteStatus;
+use crate::domain::retry::Spread;
+use crate::kafka::Writer;
+use crate::plan::{Plan, RoutePlan};
+
+/// What outlives the actor of a route.
+#[derive(Clone)]
+pub struct Lasting {
+    /// Watermarks and counters.
+    pub progress: Arc<Progress>,
+    /// The attempts so far.
+    pub retries: Arc<Retries>,
+    /// The states.
+    pub status: Arc<RouteStatus>,
+    /// The route's bound on bytes in flight.
+    pub gate: Arc<Gate>,
+    /// The limits that each target has to keep to.
+    limits: Arc<Vec<Vec<Limit>>>,
+    /// How fast the source may be read.
+    pub read_limit: Option<ReadLimit>,
+    writers: Arc<Mutex<Vec<Arc<dyn Writer>>>>,
+}
+
+/// The limits that all routes of a process share.
+#[derive(Debug)]
+pub struct SharedLimits {
+    process: Option<Limit>,
+    write: BTreeMap<String, Limit>,
+    read: BTreeMap<String, Limit>,
+}
+
+impl SharedLimits {
+    /// Those of a plan.
+    pub fn new(plan: &Plan) -> Self {
+        let of = |rate: fn(&crate::plan::ClusterSpec) -> Option<u64>, key: &'static str| {
+            let limit = move |alias: &String, rate| (alias.clone(), Limit::new(format!("clusters.{alias}.{key}"), rate));
+            plan.clusters.iter().filter_map(move |(alias, cluster)| Some(limit(alias, rate(cluster)?))).collect()
+        };
+        Self {
+            process: plan.limits.bandwidth.map(|rate| Limit::new("limits.bandwidth", rate)),
+            write: of(|cluster| cluster.write_bandwidth, "peak_bandwidth"),
+            read: of(|cluster| cluster.read_bandwidth, "read_bandwidth"),
+        }
+    }
+}
+
+impl Lasting {
+    /// For a route that starts for the first time.
+    pub fn new(plan: &Arc<RoutePlan>, shared: &SharedLimits, spread: Arc<Mutex<Spread>>) -> Self {
+        let name = &plan.name;
+        let route = plan.bandwidth.map(|rate| Limit::new(format!("routes.{name}.bandwidth"), rate));
+        let of_target = |target: &crate::plan::TargetPlan| -> Vec<Limit> {
+            // a target that takes all that its cluster is sold with has no limit of its own
+            let own = target.bandwidth.filter(|rate| Some(*rate) != target.cluster.write_bandwidth);
+            let own = own.map(|rate| Limit::new(format!("routes.{name}.to.{}.bandwidth", target.name()), rate));
+            let cluster = shared.write.get(target.name()).cloned();
+            [own, cluster, route.clone(), shared.process.clone()].into_iter().flatten().collect()
+        };
+        Self {
+            progress: Progress::new(plan.targets.len()),
+            retries: Retries::new(plan.clone(), spread),
+            status: RouteStatus::new(plan),
+            gate: Gate::new(plan.in_flight),
+            limits: Arc::new(plan.targets.iter().map(of_target).collect()),
+            read_limit: shared.read.get(&plan.source.alias).cloned().map(ReadLimit::new),
+            writers: Arc::default(),
+        }
+    }
+
+    /// The limits that a target has to keep to.
+    pub fn limits_of(&self, target: TargetIndex) -> Vec<Limit> {
+        self.limits.get(target).cloned().unwrap_or_default()
+    }
+
+    /// Notes a writer that was opened.
+    pub fn opened(&self, writer: &Arc<dyn Writer>) {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).push(writer.clone());
+    }
+
+    /// Notes a writer that is closed.
+    pub fn closed(&self, writer: &Arc<dyn Writer>) {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).retain(|open| !Arc::ptr_eq(open, writer));
+    }
+
+    /// Closes the writers that a former life left open: what they still hold must not be written beside a new life.
+    /// Blocks.
+    pub fn close_writers(&self) {
+        let open = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        for writer in open {
+            writer.close();
+        }
+    }
+}
