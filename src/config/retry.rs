@@ -13,7 +13,7 @@ use super::reader::{Field, Section};
 use super::values;
 use crate::domain::retry::{Backoff, OnExhausted, Policies, Policy, Profile};
 use crate::domain::routing::TopicTemplate;
-use crate::plan::{ClusterSpec, DeadLetterPlan};
+use crate::plan::{ClusterSpec, DeadLetterPlan, make_dead_letters};
 
 /// What the levels read so far say together.
 pub(super) struct Retry {
@@ -56,13 +56,8 @@ impl Retry {
     /// Whether somebody cares where dead letters go: no default makes any.
     pub(super) fn speaks_of_dead_letters(&self) -> bool {
         let written = |it: &DeadLetter| it.cluster.is_some() || it.topic != TopicTemplate::dead_letter();
-        self.dead_letter.as_ref().is_ok_and(written) || self.policies.is_ok_and(make_dead_letters)
+        self.dead_letter.as_ref().is_ok_and(written) || self.policies.is_ok_and(|policies| make_dead_letters(&policies))
     }
-}
-
-fn make_dead_letters(policies: Policies) -> bool {
-    let classes = [policies.record, policies.overrun, policies.system];
-    classes.iter().any(|policy| policy.on_exhausted == OnExhausted::DeadLetter)
 }
 
 const PROFILES: &[(&str, Profile)] = &[

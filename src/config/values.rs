@@ -36,7 +36,7 @@ pub(super) fn show_size(bytes: u64) -> String {
 
 /// What has to be done about a number or a size that stands for a rate.
 pub(super) const RATE_HINT: &str = "add the unit and `/s`, such as 20MiB/s";
-/// Less would hold a record for minutes, and more is no limit.
+/// What is beyond these is rather a slip than a wish.
 const RATES: RangeInclusive<u64> = 1 << 10..=1 << 40;
 
 /// Parses a rate such as `20MiB/s` into bytes per second.
