@@ -8,10 +8,13 @@
 //! - No message repeats a value under `security` (but a misspelt `protocol` or `mechanism`), of an unknown key, or one
 //!   that the environment gave.
 
+mod bandwidth;
 mod cluster;
 pub(crate) mod keys;
+mod loops;
 mod mistake;
 mod reader;
+mod retry;
 mod route;
 mod tree;
 mod values;
@@ -25,7 +28,9 @@ use regex::Regex;
 pub use self::mistake::{Mistake, Mistakes};
 
 use self::mistake::{Read, Report};
-use self::reader::Section;
+use self::reader::{Field, Section};
+use self::retry::Retry;
+use self::route::Process;
 use self::values::one_line;
 use crate::domain::start::Start;
 use crate::plan::{Limits, Plan};
@@ -100,8 +105,10 @@ fn read_plan(root: &tree::Map, base_dir: &Path, report: &Report) -> Read<Plan> {
     let section = Section::new(Some(root), String::new(), keys::ROOT, report);
     let limits = read_limits(&section);
     let clusters = cluster::read_all(&section.field("clusters"), base_dir);
-    let in_flight_limit = limits.as_ref().map(|limits| limits.in_flight).map_err(|reported| *reported);
-    let routes = route::read_all(&section.field("routes"), &clusters, in_flight_limit);
+    let in_flight = limits.as_ref().map(|limits| limits.in_flight).map_err(|reported| *reported);
+    let retry = Retry::default().with(&section.field("retry"), &clusters);
+    let process = Process { clusters: &clusters, in_flight, retry };
+    let routes = route::read_all(&section.field("routes"), &process);
     let routes = routes.into_iter().collect::<Read<Vec<_>>>()?;
     route::check_groups(&routes, report);
     let clusters = clusters.into_iter().map(|(alias, cluster)| Ok((alias, cluster?))).collect::<Read<_>>()?;
@@ -109,15 +116,19 @@ fn read_plan(root: &tree::Map, base_dir: &Path, report: &Report) -> Read<Plan> {
 }
 
 fn read_limits(root: &Section<'_>) -> Read<Limits> {
+    const SECOND: Duration = Duration::from_secs(1);
     const LONGEST_DRAIN: Duration = Duration::from_hours(24);
+    const LONGEST_STALL: Duration = Duration::from_hours(1);
     let section = root.field("limits").section(keys::LIMITS)?;
     let in_flight = section.field("in_flight").size(2 << 10..=1 << 40);
-    let drain = section.field("drain").duration(Duration::from_secs(1)..=LONGEST_DRAIN);
+    let bandwidth = section.field("bandwidth").or_unlimited(None, Field::rate);
+    let drain = section.field("drain").duration(SECOND..=LONGEST_DRAIN);
+    let stall = section.field("stall").duration(SECOND..=LONGEST_STALL);
     Ok(Limits {
         in_flight: in_flight?.unwrap_or(keys::IN_FLIGHT_LIMIT),
         drain: drain?.unwrap_or(keys::DRAIN),
-        bandwidth: None,
-        stall: keys::STALL,
+        bandwidth: bandwidth?,
+        stall: stall?.unwrap_or(keys::STALL),
     })
 }
 

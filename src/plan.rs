@@ -10,7 +10,7 @@ use std::time::Duration;
 use regex::Regex;
 use secrecy::SecretString;
 
-use crate::domain::retry::Policies;
+use crate::domain::retry::{OnExhausted, Policies};
 use crate::domain::routing::{Partitioning, TopicTemplate, is_internal_topic};
 use crate::domain::start::Start;
 
@@ -178,6 +178,12 @@ impl DeadLetterPlan {
     pub fn beside(cluster: &Arc<ClusterSpec>) -> Self {
         Self { cluster: cluster.clone(), topic: TopicTemplate::dead_letter() }
     }
+}
+
+/// Whether any of these policies gives records up to where dead letters go.
+pub fn make_dead_letters(policies: &Policies) -> bool {
+    let classes = [&policies.record, &policies.overrun, &policies.system];
+    classes.iter().any(|policy| policy.on_exhausted == OnExhausted::DeadLetter)
 }
 
 impl TargetPlan {

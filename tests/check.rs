@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// A good config; the cases below break it by replacing one piece.
 const GOOD: &str = r#"
-limits: { in_flight: 64MiB, drain: 30s }
+limits: { in_flight: 64MiB, bandwidth: 100MiB/s, drain: 30s, stall: 60s }
 clusters:
   guangzhou:
     bootstrap: ["10.0.0.1:9092"]
@@ -16,6 +16,9 @@ clusters:
     client: { socket.keepalive.enable: true }
   shanghai:
     bootstrap: "10.1.0.1:9092"
+    peak_bandwidth: 40MiB/s
+    replicas: 2
+    read_bandwidth: unlimited
   beijing:
     bootstrap: "10.2.0.1:9092"
 routes:
@@ -27,8 +30,14 @@ routes:
     partitioning: keep
     batch: { max_messages: 100, max_wait: 10ms, max_bytes: 1MiB }
     in_flight: 32MiB
+    bandwidth: unlimited
     to:
-      shanghai: { topic: "{topic}" }
+      shanghai: { topic: "{topic}", bandwidth: 80% }
+retry:
+  profile: ckafka-2025
+  record: { attempts: 5, backoff: { fixed: 10s }, max_age: 6h, on_exhausted: dead_letter }
+  system: { attempts: unlimited, backoff: { initial: 500ms, factor: 1.5, max: 60s, jitter: 0.2 } }
+  dead_letter: { cluster: beijing, topic: "{topic}.dead" }
 "#;
 
 const SECRET: &str = "hunter2-is-secret";
@@ -59,9 +68,22 @@ const UNKNOWN: &[Case] = &[
     case("include:", "includes:", "routes.orders.topics.includes", "did you mean `include`?"),
     case("max_wait:", "maxWait:", "routes.orders.batch.maxWait", "did you mean `max_wait`?"),
     case("topic: \"{", "name: \"{", "routes.orders.to.shanghai.name", "known here: topic"),
-    case("start: earliest", "retry: { profile: durable }", "routes.orders.retry", "known here: enabled, from"),
+    case("start: earliest", "verify: true", "routes.orders.verify", "known here: enabled, from"),
     case("from: guangzhou", "from: guangzhu", "routes.orders.from", "did you mean `guangzhou`?"),
     case("shanghai: {", "shangai: {", "routes.orders.to.shangai", "did you mean `shanghai`?"),
+    case("bandwidth: 100MiB/s", "bandwith: 1MiB/s", "limits.bandwith", "did you mean `bandwidth`?"),
+    case("peak_bandwidth", "peak-bandwith", "clusters.shanghai.peak-bandwith", "did you mean `peak_bandwidth`?"),
+    case("bandwidth: 80%", "bandwith: 80%", "routes.orders.to.shanghai.bandwith", "did you mean `bandwidth`?"),
+    case("retry:\n", "retries:\n", "retries", "did you mean `retry`?"),
+    case("profile:", "profiles:", "retry.profiles", "did you mean `profile`?"),
+    case("  record: {", "  records: {", "retry.records", "did you mean `record`?"),
+    case("attempts: 5", "attempt: 5", "retry.record.attempt", "did you mean `attempts`?"),
+    case("factor: 1.5", "multiplier: 2", "retry.system.backoff.multiplier", "known here: fixed, initial"),
+    case("  system: {", "  crash: { attempts: 5 }\n  system: {", "retry.crash.attempts", "known here: backoff"),
+    case("cluster: beijing", "clusters: beijing", "retry.dead_letter.clusters", "did you mean `cluster`?"),
+    case("cluster: beijing", "cluster: bejing", "retry.dead_letter.cluster", "did you mean `beijing`?"),
+    case("start: earliest", "retry: { profil: durable }", "routes.orders.retry.profil", "did you mean `profile`?"),
+    case("bandwidth: 80%", "retry: { max_age: 1h }", "routes.orders.to.shanghai.retry.max_age", "known here: profile"),
 ];
 
 /// Values that make no sense by themselves.
@@ -106,6 +128,34 @@ const VALUES: &[Case] = &[
     case("\"{topic}\"", "\"{name}\"", "routes.orders.to.shanghai.topic", "placeholder other than {topic}"),
     case("drain: 30s", "drain: \"${NOT_SET_ANYWHERE}\"", "limits.drain", "`NOT_SET_ANYWHERE` is not set"),
     case("drain: 30s", "drain: \"${30s\"", "limits.drain", "close it"),
+    case("stall: 60s", "stall: 2h", "limits.stall", "from 1s to 1h"),
+    case("stall: 60s", "stall: unlimited", "limits.stall", "write a number and a unit"),
+    case("100MiB/s", "100", "limits.bandwidth", "add the unit and `/s`"),
+    case("100MiB/s", "100MiB", "limits.bandwidth", "add the unit and `/s`"),
+    case("100MiB/s", "100MiB/m", "limits.bandwidth", "such as 20MiB/s, or write unlimited"),
+    case("100MiB/s", "1000B/s", "limits.bandwidth", "from 1KiB/s to 1TiB/s"),
+    case("100MiB/s", "80%", "limits.bandwidth", "is not a rate"),
+    case("40MiB/s", "unlimited", "clusters.shanghai.peak_bandwidth", "is not a rate"),
+    case("40MiB/s", "2TiB/s", "clusters.shanghai.peak_bandwidth", "is out of range"),
+    case("replicas: 2", "replicas: 0", "clusters.shanghai.replicas", "from 1 to 10"),
+    case("read_bandwidth: unlimited", "read_bandwidth: max", "clusters.shanghai.read_bandwidth", "or write unlimited"),
+    case("bandwidth: unlimited\n    to", "bandwidth: 1.5\n    to", "routes.orders.bandwidth", "add the unit and `/s`"),
+    case("80%", "101%", "routes.orders.to.shanghai.bandwidth", "from 1% to 100%"),
+    case("80%", "80", "routes.orders.to.shanghai.bandwidth", "such as 80%"),
+    case("ckafka-2025", "ckafka2025", "retry.profile", "did you mean `ckafka-2025`?"),
+    case("profile: ckafka-2025", "on_exhausted: skip", "retry.on_exhausted", "block, dead_letter, drop, keep"),
+    case("on_exhausted: dead_letter", "on_exhausted: dlq", "retry.record.on_exhausted", "write one of"),
+    case("attempts: 5", "attempts: 0", "retry.record.attempts", "from 1 to 10000, or write unlimited"),
+    case("attempts: 5", "attempts: forever", "retry.record.attempts", "or write unlimited"),
+    case("max_age: 6h", "max_age: 31d", "retry.record.max_age", "is out of range"),
+    case("max_age: 6h", "max_age: 6", "retry.record.max_age", "with its unit"),
+    case("fixed: 10s", "fixed: 0s", "retry.record.backoff.fixed", "from 1ms to 1day"),
+    case("{ fixed: 10s }", "10s", "retry.record.backoff", "write a mapping with: fixed"),
+    case("factor: 1.5", "factor: 0.5", "retry.system.backoff.factor", "from 1 to 10"),
+    case("factor: 1.5", "factor: fast", "retry.system.backoff.factor", "is not a number"),
+    case("jitter: 0.2", "jitter: 2", "retry.system.backoff.jitter", "from 0 to 1"),
+    case("max: 60s", "max: 2d", "retry.system.backoff.max", "from 1ms to 1day"),
+    case("\"{topic}.dead\"", "\"{name}\"", "retry.dead_letter.topic", "placeholder other than {topic}"),
 ];
 
 /// Values that do not go together.
@@ -113,8 +163,8 @@ const TOGETHER: &[Case] = &[
     case("10.1.0.1:9092", "10.0.0.1:9092", "routes.orders.to.shanghai", "the source cluster is the target"),
     case("shanghai: { topic", "guangzhou: { topic", "routes.orders.to.guangzhou", "would copy a topic onto itself"),
     case(
-        "shanghai: { topic: \"{topic}\" }",
-        "guangzhou: { topic: \"orders.{topic}\" }",
+        "shanghai: { topic: \"{topic}\"",
+        "guangzhou: { topic: \"orders.{topic}\"",
         "routes.orders.to.guangzhou",
         "`topics.exclude`",
     ),
@@ -145,6 +195,31 @@ const TOGETHER: &[Case] = &[
         "start: { offsets: { ordres.x: { 0: 1 } } }",
         "routes.orders.start.offsets.ordres.x",
         "does not select this topic",
+    ),
+    case("    peak_bandwidth: 40MiB/s\n", "", "clusters.shanghai.replicas", "has no use without `peak_bandwidth`"),
+    case(
+        "    peak_bandwidth: 40MiB/s\n    replicas: 2\n",
+        "",
+        "routes.orders.to.shanghai.bandwidth",
+        "set `clusters.shanghai.peak_bandwidth`",
+    ),
+    case("fixed: 10s", "fixed: 10s, max: 60s", "retry.record.backoff", "has both forms"),
+    case("{ fixed: 10s }", "{}", "retry.record.backoff", "has neither form"),
+    case("initial: 500ms, ", "", "retry.system.backoff.initial", "is missing"),
+    case("max: 60s, ", "", "retry.system.backoff.max", "is missing"),
+    case("initial: 500ms", "initial: 2m", "retry.system.backoff.initial", "is more than `max`"),
+    case(
+        "cluster: beijing, topic: \"{topic}.dead\"",
+        "topic: \"{topic}\"",
+        "routes.orders.to.shanghai",
+        "would go to the target topic itself",
+    ),
+    case("cluster: beijing", "cluster: guangzhou", "routes.orders.to.shanghai", "would copy its own dead letters"),
+    case(
+        "shanghai: { topic: \"{topic}\"",
+        "guangzhou: { topic: \"{topic}.copy\"",
+        "routes.orders.to.guangzhou",
+        "would copy its own copies",
     ),
     case("routes:\n  orders:", "routes:\n  a: 7\n  orders:", "routes.a", "write a mapping with"),
     case(
@@ -213,6 +288,11 @@ fn one_mistake_is_one_line() {
     for (old, new) in [
         ("in_flight: 64MiB", "in_flight: x"),
         ("max_bytes: 1MiB", "max_bytes: x"),
+        ("peak_bandwidth: 40MiB/s", "peak_bandwidth: x"),
+        ("cluster: beijing", "cluster: x"),
+        ("topic: \"{topic}.dead\"", "topic: \"{x}\""),
+        ("profile: ckafka-2025", "profile: x"),
+        ("  record: {", "  crash: 5\n  record: {"),
         ("bootstrap: [\"10.0.0.1:9092\"]", "bootstrap: x"),
         ("protocol: sasl_ssl", "protocol: x"),
         ("drain: 30s", "drain: \"${NOT_SET_ANYWHERE}\""),
@@ -231,16 +311,24 @@ fn all_mistakes_are_reported_at_once() {
         .replace("from: guangzhou", "from: guangzho")
         .replace("partitioning: keep", "partitioning: kep")
         .replace("max_messages: 100", "max_messages: many")
-        .replace("\"{topic}\"", "\"{topics}\"");
+        .replace("\"{topic}\", bandwidth: 80%", "\"{topics}\", bandwidth: 80")
+        .replace("replicas: 2", "replicas: two")
+        .replace("attempts: 5", "attempts: none")
+        .replace("factor: 1.5, max: 60s", "factor: 0, max: 60");
     let lines = refused(&text, &[]);
     let paths: Vec<_> = lines.iter().filter_map(|line| line.split_once(": ")).map(|(path, _)| path).collect();
     let expected = [
         "limits.drian",
         "clusters.shanghai.bootstrap",
+        "clusters.shanghai.replicas",
+        "retry.record.attempts",
+        "retry.system.backoff.max",
+        "retry.system.backoff.factor",
         "routes.orders.from",
         "routes.orders.partitioning",
         "routes.orders.batch.max_messages",
         "routes.orders.to.shanghai.topic",
+        "routes.orders.to.shanghai.bandwidth",
     ];
     assert_eq!(paths, expected, "{lines:#?}");
 }

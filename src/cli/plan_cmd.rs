@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::{Exit, Failure, Outcome, Output, print};
 use crate::domain::fault::Fault;
 use crate::engine::preparation::{TopicAction, action_for};
 use crate::kafka::admin::{Admin, TopicInfo};
-use crate::plan::{ClusterSpec, Plan, RoutePlan, Selected, TargetPlan};
+use crate::plan::{ClusterSpec, Plan, RoutePlan, Selected, TargetPlan, make_dead_letters};
 
 /// The arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,24 @@ struct RouteReport {
     route: String,
     enabled: bool,
     from: String,
+    targets: Vec<TargetReport>,
     topics: Vec<TopicReport>,
+}
+
+/// How a target is written to.
+#[derive(Debug, Serialize)]
+struct TargetReport {
+    target: String,
+    /// Bytes per second: the least of what bounds it.
+    bandwidth: Option<u64>,
+    /// Where its dead letters go, if its policies make any.
+    dead_letter: Option<DeadLetterReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct DeadLetterReport {
+    cluster: String,
+    topic: String,
 }
 
 /// One source topic, for one target; `target` is empty for a topic that goes nowhere.
@@ -57,7 +75,7 @@ type Found = HashMap<String, BTreeMap<String, TopicInfo>>;
 pub fn run(args: &Args) -> Outcome {
     let plan = crate::config::load(&args.config)?;
     let found = ask(&plan)?;
-    let report = Report { routes: plan.routes.iter().map(|route| report(route, &found)).collect() };
+    let report = Report { routes: plan.routes.iter().map(|route| report(&plan, route, &found)).collect() };
     let text = match args.output {
         Output::Table => table(&report),
         Output::Json => serde_json::to_string_pretty(&report)
@@ -98,7 +116,7 @@ fn ask(plan: &Plan) -> Result<Found, Failure> {
     if faults.is_empty() { Ok(found) } else { Err(Failure::at_run_time(faults.join("\nanabranch: "))) }
 }
 
-fn report(route: &RoutePlan, found: &Found) -> RouteReport {
+fn report(plan: &Plan, route: &RoutePlan, found: &Found) -> RouteReport {
     let none = BTreeMap::new();
     let source = found.get(&route.source.alias).unwrap_or(&none);
     let mut topics = Vec::new();
@@ -122,7 +140,17 @@ fn report(route: &RoutePlan, found: &Found) -> RouteReport {
             }));
         }
     }
-    RouteReport { route: route.name.clone(), enabled: route.enabled, from: route.source.alias.clone(), topics }
+    let targets = route.targets.iter().map(|target| report_target(plan, route, target)).collect();
+    RouteReport { route: route.name.clone(), enabled: route.enabled, from: route.source.alias.clone(), targets, topics }
+}
+
+fn report_target(plan: &Plan, route: &RoutePlan, target: &TargetPlan) -> TargetReport {
+    let bounds = [plan.limits.bandwidth, route.bandwidth, target.cluster.write_bandwidth, target.bandwidth];
+    let dead_letter = make_dead_letters(&target.retry).then(|| DeadLetterReport {
+        cluster: target.dead_letter.cluster.alias.clone(),
+        topic: target.dead_letter.topic.to_string(),
+    });
+    TargetReport { target: target.name().to_owned(), bandwidth: bounds.into_iter().flatten().min(), dead_letter }
 }
 
 fn skipped(selected: &Selected) -> Option<String> {
@@ -163,6 +191,14 @@ fn table(report: &Report) -> String {
         if !route.topics.iter().any(|topic| topic.action != "skip") {
             let _ = writeln!(text, "  nothing would be copied: no topic of {} is selected", route.from);
         }
+        for target in &route.targets {
+            if let Some(rate) = target.bandwidth {
+                let _ = writeln!(text, "  {} is written with at most {}/s", target.target, HumanBytes(rate));
+            }
+            if let Some(DeadLetterReport { cluster, topic }) = &target.dead_letter {
+                let _ = writeln!(text, "  dead letters of {} go to {cluster}/{topic}", target.target);
+            }
+        }
         let width = |field: fn(&TopicReport) -> usize| route.topics.iter().map(field).max().unwrap_or(0);
         let (action, topic) = (width(|t| t.action.len()), width(|t| t.topic.len()));
         let target = width(|t| t.target.len() + t.target_topic.len() + 1);
@@ -172,4 +208,35 @@ fn table(report: &Report) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_targets_bandwidth_is_the_least_of_what_bounds_it() {
+        let text = r#"
+limits: { bandwidth: 30MiB/s }
+clusters:
+  s: { bootstrap: "a:1" }
+  small: { bootstrap: "b:1", peak_bandwidth: 20MiB/s, replicas: 2 }
+  large: { bootstrap: "c:1" }
+routes:
+  r:
+    from: s
+    topics: { include: x }
+    to: { small: { bandwidth: unlimited }, large: { retry: { profile: scf-async } } }
+"#;
+        let plan = crate::config::load_str(text, std::path::Path::new(""), &BTreeMap::new()).unwrap();
+        let report = Report { routes: vec![report(&plan, &plan.routes[0], &Found::new())] };
+        let expected = serde_json::json!([
+            { "target": "large", "bandwidth": 30 << 20, "dead_letter": { "cluster": "large", "topic": "{topic}.dead-letter" } },
+            { "target": "small", "bandwidth": 10 << 20, "dead_letter": null },
+        ]);
+        assert_eq!(serde_json::to_value(&report.routes[0].targets).unwrap(), expected);
+        let table = table(&report);
+        assert!(table.contains("\n  small is written with at most 10.00 MiB/s\n"), "{table}");
+        assert!(table.contains("\n  dead letters of large go to large/{topic}.dead-letter\n"), "{table}");
+    }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use super::bandwidth::read_write_budget;
 use super::keys;
-use super::mistake::{Read, Refusal, Reported};
+use super::mistake::{Read, Refusal, Reported, suggestion};
 use super::reader::{Field, Section};
 use super::values;
 use crate::plan::{ClusterSpec, Sasl, SaslMechanism, Security, Tls, TlsIdentity};
@@ -36,6 +37,8 @@ fn read(alias: &str, field: &Field<'_>, base_dir: &Path) -> Read<Arc<ClusterSpec
     let bootstrap = read_bootstrap(&section.field("bootstrap"));
     let region = section.field("region").text("write the region's name, or leave the key out");
     let security = read_security(&section.field("security"), base_dir);
+    let write_bandwidth = read_write_budget(&section);
+    let read_bandwidth = section.field("read_bandwidth").or_unlimited(None, Field::rate);
     let client = read_client(&section.field("client"));
     name?;
     Ok(Arc::new(ClusterSpec {
@@ -44,9 +47,21 @@ fn read(alias: &str, field: &Field<'_>, base_dir: &Path) -> Read<Arc<ClusterSpec
         region: region?.map(str::to_owned),
         security: security?,
         client: client?,
-        write_bandwidth: None,
-        read_bandwidth: None,
+        write_bandwidth: write_bandwidth?,
+        read_bandwidth: read_bandwidth?,
     }))
+}
+
+/// The cluster that a value names.
+pub(super) fn find(field: &Field<'_>, hint: &str, clusters: &Clusters) -> Read<Option<Arc<ClusterSpec>>> {
+    let Some(alias) = field.text(hint)? else { return Ok(None) };
+    match clusters.get(alias) {
+        Some(cluster) => cluster.clone().map(Some),
+        None => {
+            let hint = suggestion(alias, clusters.keys().map(String::as_str));
+            Err(field.wrong(format!("{} is not one of the clusters", field.shown()), hint))
+        }
+    }
 }
 
 /// Aliases and route names become parts of consumer groups, metrics and addresses.
@@ -182,7 +197,14 @@ const OWNED: &[(&[&str], &str)] = &[
         "leave it out: the engine needs idempotent writes that every replica acknowledges",
     ),
     (
-        &["max.in.flight", "max.in.flight.*", "message.timeout.ms", "delivery.timeout.ms", "transactional.id"],
+        &[
+            "max.in.flight",
+            "max.in.flight.*",
+            "message.timeout.ms",
+            "delivery.timeout.ms",
+            "transactional.id",
+            "enable.gapless.guarantee",
+        ],
         "leave it out: the engine keeps the order and decides itself when to try again",
     ),
     (&["partitioner", "partitioner_cb"], "use the route's `partitioning`"),
@@ -223,6 +245,8 @@ mod tests {
             "group.id",
             "group.instance.id",
             "Acks",
+            "enable.gapless.guarantee",
+            "throttle_cb",
             "max.in.flight.requests.per.connection",
             "ssl.ca.location",
             "sasl.mechanisms",

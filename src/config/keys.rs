@@ -2,16 +2,35 @@
 
 use std::time::Duration;
 
-pub(super) const ROOT: &[&str] = &["limits", "clusters", "routes"];
-pub(super) const LIMITS: &[&str] = &["in_flight", "drain"];
-pub(super) const CLUSTER: &[&str] = &["bootstrap", "region", "security", "client"];
+pub(super) const ROOT: &[&str] = &["limits", "clusters", "routes", "retry"];
+pub(super) const LIMITS: &[&str] = &["in_flight", "bandwidth", "drain", "stall"];
+pub(super) const CLUSTER: &[&str] =
+    &["bootstrap", "region", "security", "peak_bandwidth", "replicas", "read_bandwidth", "client"];
 pub(super) const SECURITY: &[&str] =
     &["protocol", "mechanism", "instance", "username", "password", "ca", "cert", "key"];
-pub(super) const ROUTE: &[&str] =
-    &["enabled", "from", "topics", "start", "partitioning", "create_topics", "batch", "in_flight", "to"];
+pub(super) const ROUTE: &[&str] = &[
+    "enabled",
+    "from",
+    "topics",
+    "start",
+    "partitioning",
+    "create_topics",
+    "batch",
+    "in_flight",
+    "bandwidth",
+    "retry",
+    "to",
+];
 pub(super) const TOPICS: &[&str] = &["include", "exclude"];
 pub(super) const BATCH: &[&str] = &["max_messages", "max_wait", "max_bytes"];
-pub(super) const TARGET: &[&str] = &["topic"];
+pub(super) const TARGET: &[&str] = &["topic", "bandwidth", "retry"];
+pub(super) const RETRY: &[&str] = &["profile", "on_exhausted", "record", "overrun", "system", "crash", "dead_letter"];
+/// What a class of faults is met with.
+pub(super) const POLICY: &[&str] = &["attempts", "backoff", "max_age", "on_exhausted"];
+/// Crashes have no other: an actor is always made anew.
+pub(super) const CRASH: &[&str] = &["backoff"];
+pub(super) const BACKOFF: &[&str] = &["fixed", "initial", "factor", "max", "jitter"];
+pub(super) const DEAD_LETTER: &[&str] = &["cluster", "topic"];
 /// The forms of `start` that are a mapping.
 pub(super) const START: &[&str] = &["timestamp", "offsets"];
 

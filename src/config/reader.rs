@@ -1,5 +1,6 @@
 //! A small typed reader over the raw tree. Unlike serde it goes on after a mistake, so that one run shows them all.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -13,7 +14,11 @@ pub(super) struct Field<'a> {
     node: Option<&'a Node>,
     path: String,
     report: &'a Report,
+    /// What every hint here ends with.
+    or: &'static str,
 }
+
+const UNLIMITED: &str = "unlimited";
 
 impl<'a> Field<'a> {
     /// Whether it has a value; an empty one counts as none.
@@ -28,7 +33,7 @@ impl<'a> Field<'a> {
 
     /// Reports a mistake here.
     pub(super) fn wrong(&self, problem: impl Into<String>, hint: impl Into<String>) -> Reported {
-        self.report.add(&self.path, problem, hint)
+        self.report.add(&self.path, problem, hint.into() + self.or)
     }
 
     fn refuse(&self, refusal: Refusal) -> Reported {
@@ -80,6 +85,18 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// What `read` makes of it, or `unlimited`, which is `None`. Where there is no value it is `default`.
+    pub(super) fn or_unlimited<T>(
+        &self,
+        default: Option<T>,
+        read: impl FnOnce(&Self) -> Read<Option<T>>,
+    ) -> Read<Option<T>> {
+        match self.node {
+            Some(Node::Text { text, .. }) if text == UNLIMITED => Ok(None),
+            _ => Ok(read(&Field { or: ", or write unlimited", ..self.clone() })?.or(default)),
+        }
+    }
+
     fn is_hidden(&self) -> bool {
         matches!(self.node, Some(Node::Text { hidden: true, .. }))
     }
@@ -121,11 +138,28 @@ impl<'a> Field<'a> {
             Some(Node::Fraction(_)) => return Err(self.wrong("is not a whole number", &hint)),
             Some(node) => return Err(self.wrong_kind(node, "a whole number", &hint)),
         };
-        if range.contains(&number) {
-            Ok(Some(number))
-        } else {
-            Err(self.wrong(format!("{number} is out of range"), hint))
-        }
+        if range.contains(&number) { Ok(Some(number)) } else { Err(self.out_of_range(number, hint)) }
+    }
+
+    /// A number with or without a fraction; as a text too, since variables have no other type.
+    pub(super) fn number(&self, range: RangeInclusive<f64>) -> Read<Option<f64>> {
+        let hint = format!("write a number from {} to {}", range.start(), range.end());
+        let number = match self.node {
+            None => return Ok(None),
+            #[allow(clippy::cast_precision_loss)] // one that large is out of range
+            Some(Node::Integer(number)) => *number as f64,
+            Some(Node::Fraction(number)) => *number,
+            Some(Node::Text { text, .. }) => {
+                text.parse().map_err(|_| self.wrong(format!("{} is not a number", self.shown()), &hint))?
+            }
+            Some(node) => return Err(self.wrong_kind(node, "a number", &hint)),
+        };
+        if range.contains(&number) { Ok(Some(number)) } else { Err(self.out_of_range(number, hint)) }
+    }
+
+    fn out_of_range(&self, value: impl Display, hint: String) -> Reported {
+        let shown = if self.is_hidden() { "what the environment gave for it".to_owned() } else { value.to_string() };
+        self.wrong(format!("{shown} is out of range"), hint)
     }
 
     /// A size with a unit, or plain bytes.
@@ -140,9 +174,7 @@ impl<'a> Field<'a> {
             _ => self.parsed(&hint, values::size)?,
         };
         match bytes {
-            Some(bytes) if !range.contains(&bytes) => {
-                Err(self.wrong(format!("{} is out of range", values::show_size(bytes)), hint))
-            }
+            Some(bytes) if !range.contains(&bytes) => Err(self.out_of_range(values::show_size(bytes), hint)),
             bytes => Ok(bytes),
         }
     }
@@ -152,14 +184,29 @@ impl<'a> Field<'a> {
         let show = |duration| humantime::format_duration(duration).to_string();
         let [low, high] = [*range.start(), *range.end()].map(show);
         let hint = format!("write a duration from {low} to {high}, with its unit, such as 20ms or 60s");
-        if let Some(Node::Integer(_) | Node::Flag(_) | Node::Fraction(_)) = self.node {
-            return Err(self.wrong("is not a duration", hint));
-        }
-        match self.parsed(&hint, values::duration)? {
-            Some(duration) if !range.contains(&duration) => {
-                Err(self.wrong(format!("{} is out of range", show(duration)), hint))
-            }
+        match self.measured("a duration", &hint, values::duration)? {
+            Some(duration) if !range.contains(&duration) => Err(self.out_of_range(show(duration), hint)),
             duration => Ok(duration),
+        }
+    }
+
+    /// A rate with its unit, in bytes per second.
+    pub(super) fn rate(&self) -> Read<Option<u64>> {
+        self.measured("a rate", values::RATE_HINT, values::rate)
+    }
+
+    /// A number with its unit: a text, where YAML makes something else of one without.
+    pub(super) fn measured<T>(
+        &self,
+        noun: &str,
+        hint: &str,
+        parse: impl Fn(&str) -> Result<T, Refusal>,
+    ) -> Read<Option<T>> {
+        match self.node {
+            Some(Node::Integer(_) | Node::Flag(_) | Node::Fraction(_)) => {
+                Err(self.wrong(format!("is not {noun}"), hint))
+            }
+            _ => self.parsed(hint, parse),
         }
     }
 
@@ -170,7 +217,7 @@ impl<'a> Field<'a> {
             Some(Node::List(list)) => list
                 .iter()
                 .enumerate()
-                .map(|(at, node)| Field { node: Some(node), path: format!("{}[{at}]", self.path), report: self.report })
+                .map(|(at, node)| Field { node: Some(node), path: format!("{}[{at}]", self.path), ..self.clone() })
                 .collect(),
             Some(_) => vec![self.clone()],
         }
@@ -189,7 +236,7 @@ impl<'a> Field<'a> {
     }
 
     fn new(node: Option<&'a Node>, path: String, report: &'a Report) -> Self {
-        Self { node: node.filter(|node| !matches!(node, Node::Null)), path, report }
+        Self { node: node.filter(|node| !matches!(node, Node::Null)), path, report, or: "" }
     }
 
     /// A raw property's value: a text, a number or a switch.

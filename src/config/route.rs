@@ -6,18 +6,28 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::cluster::{Clusters, check_name};
-use super::keys;
+use super::bandwidth::read_share;
+use super::cluster::{Clusters, check_name, find};
 use super::mistake::{Read, Refusal, Report, Reported, quoted, suggestion};
-use super::reader::{Field, Section};
+use super::reader::Field;
+use super::retry::Retry;
 use super::tree::join;
 use super::values::{self, show_size};
+use super::{keys, loops};
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::plan::{BatchLimits, ClusterSpec, RoutePlan, Selected, TargetPlan, TopicSelection};
 
-/// Reads all routes. `in_flight_limit` is the whole process's, if it could be read.
-pub(super) fn read_all(field: &Field<'_>, clusters: &Clusters, in_flight_limit: Read<u64>) -> Vec<Read<RoutePlan>> {
+/// What the routes have in common.
+pub(super) struct Process<'a> {
+    pub(super) clusters: &'a Clusters,
+    /// `limits.in_flight`, if it could be read.
+    pub(super) in_flight: Read<u64>,
+    pub(super) retry: Retry,
+}
+
+/// Reads all routes.
+pub(super) fn read_all(field: &Field<'_>, process: &Process<'_>) -> Vec<Read<RoutePlan>> {
     const HINT: &str = "name what is copied, such as `routes: { orders: { from: …, topics: …, to: … } }`";
     let entries = match field.required(HINT).and_then(|field| field.entries(HINT)) {
         Ok(entries) => entries,
@@ -26,21 +36,24 @@ pub(super) fn read_all(field: &Field<'_>, clusters: &Clusters, in_flight_limit: 
     if entries.is_empty() {
         let _ = field.wrong("is empty", HINT);
     }
-    entries.into_iter().map(|(name, field)| read(name, &field, clusters, in_flight_limit)).collect()
+    entries.into_iter().map(|(name, field)| read(name, &field, process)).collect()
 }
 
-fn read(name: &str, field: &Field<'_>, clusters: &Clusters, in_flight_limit: Read<u64>) -> Read<RoutePlan> {
+fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan> {
     let checked_name = check_name(field, name);
     let section = field.section(keys::ROUTE)?;
     let enabled = section.field("enabled").flag();
-    let source = read_source(&section.field("from"), clusters);
+    let source = read_source(&section.field("from"), process.clusters);
     let topics = read_topics(&section.field("topics"));
     let start = read_start(&section.field("start"), &topics);
     let partitioning = section.field("partitioning").choice(PARTITIONINGS);
     let create_topics = section.field("create_topics").flag();
     let batch = read_batch(&section.field("batch"));
-    let in_flight = read_in_flight(&section.field("in_flight"), &batch, in_flight_limit);
-    let targets = read_targets(&section.field("to"), clusters, &source, &topics);
+    let in_flight = read_in_flight(&section.field("in_flight"), &batch, process.in_flight);
+    let bandwidth = section.field("bandwidth").or_unlimited(None, Field::rate);
+    let retry = process.retry.with(&section.field("retry"), process.clusters);
+    let route = Route { clusters: process.clusters, source: &source, topics: &topics, retry: &retry };
+    let targets = read_targets(&section.field("to"), &route);
     checked_name?;
     Ok(RoutePlan {
         name: name.to_owned(),
@@ -53,8 +66,8 @@ fn read(name: &str, field: &Field<'_>, clusters: &Clusters, in_flight_limit: Rea
         batch: batch?,
         in_flight: in_flight?,
         keeps_progress: true,
-        bandwidth: None,
-        retry: crate::domain::retry::Policies::default(),
+        bandwidth: bandwidth?,
+        retry: retry.policies?,
         targets: targets?,
     })
 }
@@ -63,15 +76,7 @@ const PARTITIONINGS: &[(&str, Partitioning)] = &[("keep", Partitioning::Keep), (
 
 fn read_source(field: &Field<'_>, clusters: &Clusters) -> Read<Arc<ClusterSpec>> {
     const HINT: &str = "name the cluster that is read";
-    let field = field.required(HINT)?;
-    let alias = field.text(HINT)?.unwrap_or_default();
-    match clusters.get(alias) {
-        Some(cluster) => cluster.clone(),
-        None => {
-            let hint = suggestion(alias, clusters.keys().map(String::as_str));
-            Err(field.wrong(format!("{} is not one of the clusters", field.shown()), hint))
-        }
-    }
+    find(field.required(HINT)?, HINT, clusters)?.ok_or(Reported)
 }
 
 fn read_topics(field: &Field<'_>) -> Read<TopicSelection> {
@@ -166,80 +171,68 @@ fn read_batch(field: &Field<'_>) -> Read<BatchLimits> {
 /// Two batches have to fit, so that one can be read while the other is written.
 fn read_in_flight(field: &Field<'_>, batch: &Read<BatchLimits>, limit: Read<u64>) -> Read<u64> {
     let in_flight = field.size(2 << 10..=1 << 40)?.unwrap_or(keys::IN_FLIGHT);
-    let shown = show_size(in_flight);
     if let Ok(batch) = batch
         && in_flight < 2 * batch.max_bytes
     {
         let hint = format!("give at least {}, twice `batch.max_bytes`", show_size(2 * batch.max_bytes));
-        return Err(field.wrong(format!("{shown} does not hold two batches"), hint));
+        return Err(field.wrong("does not hold two batches", hint));
     }
     if let Ok(limit) = limit
         && in_flight > limit
     {
         let hint = format!("give at most {}, or raise `limits.in_flight`", show_size(limit));
-        return Err(field.wrong(format!("{shown} is more than `limits.in_flight`"), hint));
+        return Err(field.wrong("is more than `limits.in_flight`", hint));
     }
     Ok(in_flight)
 }
 
-fn read_targets(
-    field: &Field<'_>,
-    clusters: &Clusters,
-    source: &Read<Arc<ClusterSpec>>,
-    topics: &Read<TopicSelection>,
-) -> Read<Vec<TargetPlan>> {
+/// What the targets of a route have in common.
+struct Route<'a> {
+    clusters: &'a Clusters,
+    source: &'a Read<Arc<ClusterSpec>>,
+    topics: &'a Read<TopicSelection>,
+    retry: &'a Retry,
+}
+
+fn read_targets(field: &Field<'_>, route: &Route<'_>) -> Read<Vec<TargetPlan>> {
     const HINT: &str = "name the clusters that are written to, such as `to: { shanghai: {} }`";
     let entries = field.required(HINT)?.entries(HINT)?;
     if entries.is_empty() {
         return Err(field.wrong("is empty", HINT));
     }
-    let read: Vec<_> = entries
-        .into_iter()
-        .map(|(alias, field)| {
-            let section = field.section(keys::TARGET);
-            let topic = section.and_then(|section| read_template(&section));
-            let Some(cluster) = clusters.get(alias) else {
-                let hint = suggestion(alias, clusters.keys().map(String::as_str));
-                return Err(field.wrong("is not one of the clusters", hint));
-            };
-            let (topic, cluster) = (topic?, cluster.clone()?);
-            if let (Ok(source), Ok(topics)) = (source, topics)
-                && is_same_cluster(source, &cluster)
-            {
-                check_own_copies(&field, &topic, topics)?;
-            }
-            let dead_letter = crate::plan::DeadLetterPlan::beside(&cluster);
-            let retry = crate::domain::retry::Policies::default();
-            Ok(TargetPlan { cluster, topic, bandwidth: None, retry, dead_letter })
-        })
-        .collect();
+    let read: Vec<_> = entries.into_iter().map(|(alias, field)| read_target(alias, &field, route)).collect();
     read.into_iter().collect()
 }
 
-fn read_template(section: &Section<'_>) -> Read<TopicTemplate> {
+fn read_target(alias: &str, field: &Field<'_>, route: &Route<'_>) -> Read<TargetPlan> {
+    let cluster = route.clusters.get(alias).cloned().unwrap_or_else(|| {
+        let hint = suggestion(alias, route.clusters.keys().map(String::as_str));
+        Err(field.wrong("is not one of the clusters", hint))
+    });
+    let section = field.section(keys::TARGET)?;
+    let topic = read_template(&section.field("topic"));
+    let bandwidth = read_share(&section.field("bandwidth"), &cluster);
+    let retry = route.retry.with(&section.field("retry"), route.clusters);
+    let (topic, cluster) = (topic?, cluster?);
+    let dead_letter = retry.dead_letter(&cluster);
+    let source = route.source.as_ref().ok().zip(route.topics.as_ref().ok());
+    let loops =
+        source.map_or(Ok(()), |(source, topics)| loops::check_copies(field, (&cluster, &topic), (source, topics)));
+    if let Ok(dead_letter) = &dead_letter
+        && retry.speaks_of_dead_letters()
+    {
+        loops::check_dead_letters_apart(field, (&cluster, &topic), dead_letter)?;
+        if let Some((source, topics)) = source {
+            loops::check_dead_letters_not_selected(field, &topic, dead_letter, (source, topics))?;
+        }
+    }
+    loops?;
+    Ok(TargetPlan { cluster, topic, bandwidth: bandwidth?, retry: retry.policies?, dead_letter: dead_letter? })
+}
+
+fn read_template(field: &Field<'_>) -> Read<TopicTemplate> {
     const HINT: &str = "write a topic's name in which {topic} stands for the source's, such as gz.{topic}";
-    let parse = |text: &str| TopicTemplate::parse(text).map_err(|error| Refusal::new(error.to_string(), HINT));
-    Ok(section.field("topic").parsed(HINT, parse)?.unwrap_or_else(TopicTemplate::same))
-}
-
-/// Two aliases may stand for one cluster; a shared address gives that away.
-fn is_same_cluster(source: &ClusterSpec, target: &ClusterSpec) -> bool {
-    source.alias == target.alias || source.bootstrap.iter().any(|address| target.bootstrap.contains(address))
-}
-
-/// A route may copy within its source cluster, under other names that it does not select itself.
-fn check_own_copies(field: &Field<'_>, template: &TopicTemplate, topics: &TopicSelection) -> Read<()> {
-    if *template == TopicTemplate::same() {
-        let hint = "name another cluster, or give `topic` another name, such as copy.{topic}";
-        return Err(field.wrong("would copy a topic onto itself: the source cluster is the target", hint));
-    }
-    // any name will do: whether patterns select what this template makes rarely hangs on the rest of the name
-    let copy = template.apply("anabranch");
-    if copy.is_ok_and(|copy| topics.select(&copy) == Selected::Yes) {
-        let hint = "name another cluster, or add the copies' names to `topics.exclude`";
-        return Err(field.wrong("would copy its own copies without end: the source cluster is the target", hint));
-    }
-    Ok(())
+    Ok(field.parsed(HINT, |text| values::template(text, HINT))?.unwrap_or_else(TopicTemplate::same))
 }
 
 /// Two routes must not share a consumer group, which holds a target's watermarks.

@@ -6,10 +6,18 @@ use secrecy::ExposeSecret;
 
 use super::tree::{Map, Node, join};
 use super::*;
+use crate::domain::retry::{Backoff, OnExhausted, Policies, Policy, Profile};
 use crate::domain::routing::Partitioning;
-use crate::plan::SaslMechanism;
+use crate::plan::{SaslMechanism, TargetPlan};
 
 const DEFAULT: &str = include_str!("../../config/default.yaml");
+
+/// Default.yaml with what the default profile says in the place of what is left to the profile.
+fn spelled_out() -> String {
+    let empty = Regex::new(r"(?m)^( +\w+:) +# durable: ([^;\n]+);").unwrap();
+    assert_eq!(empty.find_iter(DEFAULT).count(), 14, "one for each key that a profile has");
+    empty.replace_all(DEFAULT, "$1 $2 #").into_owned()
+}
 
 /// Default.yaml without what has a default.
 const MINIMAL: &str = r#"
@@ -31,8 +39,10 @@ fn plan_with(text: &str, env: &[(&str, &str)]) -> Plan {
 
 #[test]
 fn default_yaml_has_the_keys_that_the_reader_accepts() {
+    const EXPONENTIAL: &[&str] = &["initial", "factor", "max", "jitter"];
+    assert_eq!(["fixed"].iter().chain(EXPONENTIAL).collect::<Vec<_>>(), keys::BACKOFF.iter().collect::<Vec<_>>());
     let mut written = BTreeSet::new();
-    collect_keys(&tree::parse(DEFAULT).unwrap(), "", &mut written);
+    collect_keys(&tree::parse(&spelled_out()).unwrap(), "", &mut written);
     let tables = [
         ("", keys::ROOT),
         ("limits", keys::LIMITS),
@@ -42,6 +52,16 @@ fn default_yaml_has_the_keys_that_the_reader_accepts() {
         ("routes.*.topics", keys::TOPICS),
         ("routes.*.batch", keys::BATCH),
         ("routes.*.to.*", keys::TARGET),
+        ("retry", keys::RETRY),
+        ("retry.record", keys::POLICY),
+        ("retry.record.backoff", &["fixed"]),
+        ("retry.overrun", keys::POLICY),
+        ("retry.overrun.backoff", EXPONENTIAL),
+        ("retry.system", keys::POLICY),
+        ("retry.system.backoff", EXPONENTIAL),
+        ("retry.crash", keys::CRASH),
+        ("retry.crash.backoff", EXPONENTIAL),
+        ("retry.dead_letter", keys::DEAD_LETTER),
     ];
     let accepted: BTreeSet<_> =
         tables.iter().flat_map(|(parent, known)| known.iter().map(|key| join(parent, key))).collect();
@@ -66,7 +86,12 @@ fn collect_keys(map: &Map, path: &str, keys: &mut BTreeSet<String>) {
 
 #[test]
 fn default_yaml_has_the_defaults() {
-    assert_eq!(format!("{:?}", plan(DEFAULT)), format!("{:?}", plan(MINIMAL)));
+    let minimal = format!("{:?}", plan(MINIMAL));
+    assert_eq!(format!("{:?}", plan(DEFAULT)), minimal);
+    assert_eq!(format!("{:?}", plan(&spelled_out())), minimal);
+    // what is empty goes with the profile, so that a copy of the file follows it
+    let other = plan(&DEFAULT.replace("profile: durable", "profile: ckafka-2025"));
+    assert_eq!(other.routes[0].targets[0].retry, Policies::of_profile(Profile::Ckafka2025));
 }
 
 #[test]
@@ -86,6 +111,8 @@ fn the_fan_out_example_is_what_it_says() {
     assert_eq!(route.source.alias, "guangzhou");
     let targets: Vec<_> = route.targets.iter().map(|t| (t.name(), t.topic.apply("orders.eu").unwrap())).collect();
     assert_eq!(targets, [("beijing", "gz.orders.eu".to_owned()), ("shanghai", "orders.eu".to_owned())]);
+    let bandwidths: Vec<_> = route.targets.iter().map(|target| target.bandwidth).collect();
+    assert_eq!(bandwidths, [Some(20 << 20), None]);
 }
 
 #[test]
@@ -99,13 +126,17 @@ fn the_ckafka_example_joins_instance_and_user() {
     assert_eq!(sasl.mechanism, SaslMechanism::Plain);
     assert_eq!(gz.client["socket.keepalive.enable"], "true");
     assert!(!format!("{plan:?}").contains("hunter"));
+    assert_eq!(gz.read_bandwidth, Some(20 << 20));
+    assert_eq!(plan.clusters["shanghai"].write_bandwidth, Some(20 << 20));
+    let target = &plan.routes[0].targets[0];
+    assert_eq!((target.bandwidth, target.retry), (Some(16 << 20), Policies::of_profile(Profile::Ckafka2025)));
 }
 
 #[test]
 fn every_form_of_every_key_reaches_the_plan() {
     let plan = plan(
         r#"
-limits: { in_flight: 128MiB, drain: 5s }
+limits: { in_flight: 128MiB, bandwidth: 1GiB/s, drain: 5s, stall: 2m }
 clusters:
   Guang-Zhou.1:
     bootstrap: ["a:1", "b:2,c:3"]
@@ -127,6 +158,7 @@ routes:
 "#,
     );
     assert_eq!((plan.limits.in_flight, plan.limits.drain), (128 << 20, Duration::from_secs(5)));
+    assert_eq!((plan.limits.bandwidth, plan.limits.stall), (Some(1 << 30), Duration::from_secs(120)));
     let gz = &plan.clusters["Guang-Zhou.1"];
     assert_eq!(gz.bootstrap, ["a:1", "b:2", "c:3"]);
     let tls = gz.security.tls.as_ref().unwrap();
@@ -181,11 +213,129 @@ routes:
     assert_eq!(route.targets[0].topic.to_string(), "x.{topic}");
 }
 
+/// The one target of the minimal config, with the `retry` of each of the three levels.
+fn target_of(root: &str, route: &str, target: &str) -> (Policies, TargetPlan) {
+    let text = MINIMAL
+        .replace("to: { target: }", &format!("retry: {route}, to: {{ target: {{ retry: {target} }} }}"))
+        .replace("clusters:", &format!("retry: {root}\nclusters:"));
+    let mut plan = plan(&text);
+    (plan.routes[0].retry, plan.routes[0].targets.remove(0))
+}
+
+#[test]
+fn deeper_policies_go_before_shallower_ones_key_by_key() {
+    let minute = Backoff::Fixed(Duration::from_secs(60));
+    let (route, target) = target_of(
+        "{ record: { attempts: 7, max_age: 1h }, system: { backoff: { fixed: 60s } } }",
+        "{ record: { on_exhausted: drop, max_age: unlimited }, crash: { backoff: { fixed: 60s } } }",
+        "{ record: { attempts: unlimited }, on_exhausted: keep, overrun: { on_exhausted: dead_letter, max_age: 6h } }",
+    );
+    let default = Policies::default();
+    let record = Policy { attempts: Some(7), on_exhausted: OnExhausted::Drop, ..default.record };
+    let expected = Policies {
+        record,
+        system: Policy { backoff: minute, ..default.system },
+        crash: Policy { backoff: minute, ..default.crash },
+        ..default
+    };
+    assert_eq!(route, expected);
+    let overrun =
+        Policy { max_age: Some(Duration::from_hours(6)), on_exhausted: OnExhausted::DeadLetter, ..expected.overrun };
+    let expected = Policies {
+        record: Policy { attempts: None, on_exhausted: OnExhausted::Keep, ..record },
+        overrun,
+        system: Policy { on_exhausted: OnExhausted::Keep, ..expected.system },
+        ..expected
+    };
+    assert_eq!(target.retry, expected);
+}
+
+#[test]
+fn a_deeper_profile_replaces_what_was_said_of_the_classes() {
+    let root = "{ record: { attempts: 7 }, on_exhausted: drop, dead_letter: { topic: bad } }";
+    let (route, target) = target_of(root, "{ profile: scf-async, system: { attempts: 5 } }", "{ profile: durable }");
+    let scf = Policies::of_profile(Profile::ScfAsync);
+    assert_eq!(route, Policies { system: Policy { attempts: Some(5), ..scf.system }, ..scf });
+    assert_eq!(target.retry, Policies::default());
+    assert_eq!(target.dead_letter.topic.to_string(), "bad", "where dead letters go is not the profile's to say");
+}
+
+#[test]
+fn a_backoff_is_written_whole() {
+    let (route, target) = target_of(
+        "{ system: { backoff: { initial: 1s, factor: 3, max: 5m, jitter: 0 } } }",
+        "{ system: { backoff: { fixed: 2s } } }",
+        "{ system: { backoff: { initial: 500ms, max: 60s } } }",
+    );
+    assert_eq!(route.system.backoff, Backoff::Fixed(Duration::from_secs(2)));
+    assert_eq!(target.retry.system.backoff, Policies::default().system.backoff, "factor and jitter are the profiles'");
+    let (route, _) = target_of("{ crash: { backoff: { initial: 1s, factor: 1.5, max: 5m, jitter: 1 } } }", "{}", "{}");
+    let (initial, max) = (Duration::from_secs(1), Duration::from_secs(300));
+    assert_eq!(route.crash.backoff, Backoff::Exponential { initial, factor: 1.5, max, jitter: 1.0 });
+}
+
+#[test]
+fn dead_letters_stay_at_the_target_unless_a_level_says_otherwise() {
+    let dead_letter = |root, target| {
+        let (_, target) = target_of(root, "{}", target);
+        (target.dead_letter.cluster.alias.clone(), target.dead_letter.topic.to_string())
+    };
+    let own = |cluster: &str, topic: &str| (cluster.to_owned(), topic.to_owned());
+    assert_eq!(dead_letter("{}", "{}"), own("target", "{topic}.dead-letter"));
+    assert_eq!(dead_letter("{ dead_letter: { topic: dead } }", "{}"), own("target", "dead"));
+    let root = "{ dead_letter: { cluster: source, topic: \"dead.{topic}\" } }";
+    assert_eq!(dead_letter(root, "{}"), own("source", "dead.{topic}"));
+    assert_eq!(dead_letter(root, "{ dead_letter: { cluster: target } }"), own("target", "dead.{topic}"));
+}
+
+#[test]
+fn a_target_has_its_clusters_budget_unless_it_says_otherwise() {
+    let bandwidth = |cluster: &str, target: &str| {
+        let text = MINIMAL
+            .replace("\"127.0.0.1:9093\"", &format!("\"127.0.0.1:9093\", {cluster}"))
+            .replace("to: { target: }", &format!("bandwidth: 5MiB/s, to: {{ target: {{ bandwidth: {target} }} }}"));
+        let plan = plan(&text);
+        assert_eq!(plan.routes[0].bandwidth, Some(5 << 20));
+        (plan.clusters["target"].write_bandwidth, plan.routes[0].targets[0].bandwidth)
+    };
+    let peak = "peak_bandwidth: 40MiB/s";
+    let (half, third) = (Some(20 << 20), Some((40 << 20) / 3));
+    for (cluster, target, expected) in [
+        ("region: x", "", (None, None)),
+        ("region: x", "7MiB/s", (None, Some(7 << 20))),
+        (peak, "", (Some(40 << 20), Some(40 << 20))),
+        (peak, "unlimited", (Some(40 << 20), None)),
+        ("peak_bandwidth: 40MiB/s, replicas: 2", "", (half, half)),
+        ("peak_bandwidth: 40MiB/s, replicas: 2", "80%", (half, Some(16 << 20))),
+        ("peak_bandwidth: 40MiB/s, replicas: 2", "30MiB/s", (half, Some(30 << 20))),
+        ("peak_bandwidth: 40MiB/s, replicas: 3", "100%", (third, third)),
+        ("peak_bandwidth: 1KiB/s, replicas: 10", "1%", (Some(102), Some(1))),
+    ] {
+        assert_eq!(bandwidth(cluster, target), expected, "{cluster}, {target}");
+    }
+}
+
 #[test]
 fn a_value_that_the_environment_gave_is_never_repeated() {
-    let text = MINIMAL.replace("from: source", "from: \"${MIXED_UP}\", in_flight: \"${MIXED_UP}\"");
-    let env = [("MIXED_UP".to_owned(), "hunter2".to_owned())].into_iter().collect();
-    let error = load_str(&text, Path::new(""), &env).unwrap_err().to_string();
-    assert!(error.contains("routes.example.from: ") && error.contains("routes.example.in_flight: "), "{error}");
-    assert!(!error.contains("hunter2"), "{error}");
+    let secret = |edit: &str, value: &str, paths: &[&str]| {
+        let text = MINIMAL.replace("from: source,", edit);
+        let env = [("MIXED_UP".to_owned(), value.to_owned())].into_iter().collect();
+        let error = load_str(&text, Path::new(""), &env).unwrap_err().to_string();
+        assert!(paths.iter().all(|path| error.contains(&format!("routes.example.{path}: "))), "{error}");
+        assert!(!error.contains(value), "{error}");
+    };
+    let edit = "from: \"${MIXED_UP}\", in_flight: \"${MIXED_UP}\", bandwidth: \"${MIXED_UP}\",
+        retry: { profile: \"${MIXED_UP}\", record: { attempts: \"${MIXED_UP}\", max_age: \"${MIXED_UP}\" },
+        crash: { backoff: { initial: 1s, max: 2s, factor: \"${MIXED_UP}\" } },
+        dead_letter: { cluster: \"${MIXED_UP}\", topic: \"${MIXED_UP}\" } },";
+    let dead_letter = ["retry.dead_letter.cluster", "retry.dead_letter.topic"];
+    let others = ["from", "in_flight", "bandwidth", "retry.profile", "retry.record.attempts", "retry.record.max_age"];
+    let all = [&others[..], &dead_letter, &["retry.crash.backoff.factor"]].concat();
+    secret(edit, "hunter/2", &all);
+    let numbers = "from: source, in_flight: \"${MIXED_UP}\", batch: { max_messages: \"${MIXED_UP}\" },
+        retry: { record: { attempts: \"${MIXED_UP}\" }, crash: { backoff: { initial: 1s, max: 2s, jitter: \"${MIXED_UP}\" } } },";
+    let all = ["in_flight", "batch.max_messages", "retry.record.attempts", "retry.crash.backoff.jitter"];
+    secret(numbers, "777777777777777777", &all);
+    secret("from: source, retry: { record: { max_age: \"${MIXED_UP}\" } },", "777d", &["retry.record.max_age"]);
+    secret("from: source, in_flight: \"${MIXED_UP}\",", "77777KiB", &["in_flight"]);
 }

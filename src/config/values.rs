@@ -1,12 +1,14 @@
-//! Texts with a meaning: sizes, durations, times, addresses, patterns. Pure, and shared with the command line.
+//! Texts with a meaning: sizes, rates, durations, times, addresses, patterns. Pure, and shared with the command line.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use regex::Regex;
 
 use super::mistake::{Refusal, quoted};
+use crate::domain::routing::TopicTemplate;
 use crate::domain::start::Start;
 use crate::plan::whole_name;
 
@@ -32,6 +34,40 @@ pub(super) fn show_size(bytes: u64) -> String {
     format!("{number}{}", units[unit])
 }
 
+/// What has to be done about a number or a size that stands for a rate.
+pub(super) const RATE_HINT: &str = "add the unit and `/s`, such as 20MiB/s";
+/// What is beyond these is rather a slip than a wish.
+const RATES: RangeInclusive<u64> = 1 << 10..=1 << 40;
+
+/// Parses a rate such as `20MiB/s` into bytes per second.
+pub(super) fn rate(text: &str) -> Result<u64, Refusal> {
+    let Some(amount) = text.strip_suffix("/s") else {
+        let shown = quoted(text);
+        let is_size = size(text).is_ok();
+        return Err(if is_size {
+            Refusal::new(format!("{shown} is a size, not a rate"), RATE_HINT)
+        } else {
+            Refusal::new(format!("{shown} is not a rate"), "write a number, a unit and `/s`, such as 20MiB/s")
+        });
+    };
+    let [low, high] = [*RATES.start(), *RATES.end()].map(show_size);
+    let hint = format!("write a rate from {low}/s to {high}/s, such as 20MiB/s");
+    match size(amount) {
+        Ok(rate) if RATES.contains(&rate) => Ok(rate),
+        Ok(_) => Err(Refusal::new(format!("{} is out of range", quoted(text)), hint)),
+        Err(_) => Err(Refusal::new(format!("{} is not a rate", quoted(text)), hint)),
+    }
+}
+
+/// Parses a percentage such as `80%`; `None` where there is no `%`.
+pub(super) fn percentage(text: &str) -> Option<Result<u64, Refusal>> {
+    let number = text.strip_suffix('%')?;
+    Some(number.parse().ok().filter(|percent| (1..=100).contains(percent)).ok_or_else(|| {
+        let hint = "write a whole number from 1% to 100%, or a rate such as 20MiB/s";
+        Refusal::new(format!("{} is not a percentage of a budget", quoted(text)), hint)
+    }))
+}
+
 /// Parses a duration such as `20ms`.
 pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
     humantime::parse_duration(text).map_err(|_| {
@@ -46,6 +82,11 @@ pub(super) fn timestamp(text: &str) -> Result<i64, Refusal> {
     let time = humantime::parse_rfc3339(text).map_err(|_| refused())?;
     let since = time.duration_since(UNIX_EPOCH).map_err(|_| refused())?;
     i64::try_from(since.as_millis()).map_err(|_| refused())
+}
+
+/// Parses a topic's name with a placeholder.
+pub(super) fn template(text: &str, hint: &str) -> Result<TopicTemplate, Refusal> {
+    TopicTemplate::parse(text).map_err(|error| Refusal::new(error.to_string(), hint))
 }
 
 /// Parses one `host:port`.
@@ -130,6 +171,33 @@ mod tests {
         }
         for bytes in [0, 1, 1024, 1536, 1 << 20, 3 << 30, 5 << 40, (1 << 50) + 1] {
             assert_eq!(size(&show_size(bytes)).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn rates_have_units_and_are_per_second() {
+        for (text, bytes) in [("20MiB/s", 20 << 20), ("1KiB/s", 1 << 10), ("1TiB/s", 1 << 40), ("1.5 MB/s", 1_500_000)]
+        {
+            assert_eq!(rate(text).unwrap(), bytes, "{text}");
+        }
+        for text in ["20MiB", "20", "1024"] {
+            assert!(rate(text).unwrap_err().hint.contains("add the unit and `/s`"), "{text}");
+        }
+        for text in ["", "/s", "-1MiB/s", "20MiB/m", "fast", "20MiB/s/s", "unlimited", "80%"] {
+            assert!(rate(text).unwrap_err().problem.contains("is not a rate"), "{text}");
+        }
+        for text in ["0/s", "1023/s", "1.1TiB/s"] {
+            assert!(rate(text).unwrap_err().problem.contains("is out of range"), "{text}");
+        }
+    }
+
+    #[test]
+    fn percentages_are_whole_and_of_something() {
+        assert_eq!(percentage("1%").unwrap().unwrap(), 1);
+        assert_eq!(percentage("100%").unwrap().unwrap(), 100);
+        assert!(percentage("80").is_none());
+        for text in ["0%", "101%", "-5%", "12.5%", "%", "80%%", "1 %"] {
+            assert!(percentage(text).unwrap().is_err(), "{text}");
         }
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
+use anabranch::domain::retry::{Backoff, OnExhausted, Policies, Policy, Profile};
+use humantime::format_duration;
 use regex::Regex;
 
 use super::{read, root, rust_files, sources};
@@ -136,6 +138,50 @@ fn the_readme_repeats_the_defaults() {
         let value = defaults.get_string(&key.replace("<name>", "example"));
         assert_eq!(value.unwrap_or_else(|error| panic!("{key}: {error}")), default, "{key}");
     }
+}
+
+/// A policy as the README's table has it.
+fn in_words(policy: &Policy) -> String {
+    let delay = match policy.backoff {
+        Backoff::Fixed(delay) => format!("{} apart", format_duration(delay)),
+        Backoff::Exponential { initial, factor, max, jitter } => {
+            assert_eq!((factor.to_string(), jitter.to_string()), ("2".to_owned(), "0.2".to_owned()));
+            format!("{} doubling to {}", format_duration(initial), format_duration(max))
+        }
+    };
+    match (policy.attempts, policy.max_age) {
+        (Some(10_000), None) => format!("10,000 attempts, {delay}"),
+        (Some(attempts), None) => format!("{attempts} attempts, {delay}"),
+        (None, Some(age)) => format!("{delay}, for {}", format_duration(age)),
+        (None, None) => format!("without end, {delay}"),
+        (Some(_), Some(_)) => panic!("the table has no words for this"),
+    }
+}
+
+#[test]
+fn the_readme_has_the_profiles_as_they_are() {
+    let expected = [
+        ("durable", Profile::Durable),
+        ("ckafka-2020", Profile::Ckafka2020),
+        ("ckafka-2025", Profile::Ckafka2025),
+        ("scf-async", Profile::ScfAsync),
+    ]
+    .map(|(name, profile)| {
+        let Policies { record, overrun, system, .. } = Policies::of_profile(profile);
+        let then = match record.on_exhausted {
+            OnExhausted::Block => "block",
+            OnExhausted::DeadLetter => "dead_letter",
+            other => panic!("the table has no word for {other:?}"),
+        };
+        assert!([overrun, system].iter().all(|policy| policy.on_exhausted == record.on_exhausted));
+        let cells = [format!("`{name}`"), in_words(&record), in_words(&overrun), in_words(&system), then.to_owned()];
+        cells.to_vec()
+    });
+    let written = table(&read("README.md"), &["profile", "record", "overrun", "system", "when used up"]);
+    // italics say whose choice it is
+    let written: Vec<Vec<String>> =
+        written.iter().map(|row| row.iter().map(|cell| cell.replace('*', "")).collect()).collect();
+    assert_eq!(written, expected);
 }
 
 /// What a document repeats from the code: the document, its words, the file, and its words.
