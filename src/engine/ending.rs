@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Why a route stops.
 #[derive(Clone, Debug)]
-pub struct Stopping {
+pub(super) struct Stopping {
     undone: Vec<String>,
     again: bool,
     closing: bool,

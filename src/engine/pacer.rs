@@ -81,7 +81,7 @@ impl Pacer {
         }
         since.get_or_insert(now);
         longest.reason = match by {
-            Some(limit) => format!("{} allows {}", limit.name, show_rate(limit.bucket().rate())),
+            Some(limit) => format!("{} allows {}", limit.name, limit.bucket().rate().map_or_else(String::new, show_rate)),
             None => self.throttled_by_broker(),
         };
         Some(longest)
@@ -142,8 +142,7 @@ impl Pacer {
 }
 
 /// A rate for people.
-pub fn show_rate(rate: Option<u64>) -> String {
-    let Some(rate) = rate else { return "no limit".to_owned() };
+pub fn show_rate(rate: u64) -> String {
     #[allow(clippy::cast_precision_loss)] // for people
     let rate = rate as f64;
     let (unit, size) = [("GiB", 30), ("MiB", 20), ("KiB", 10)]

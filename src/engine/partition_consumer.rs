@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 
-use super::backoff::Backoff;
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
 use super::flow::Lane;
@@ -16,8 +15,8 @@ use super::progress::TargetIndex;
 use super::read_limit::ReadLimit;
 use super::refusals::millis;
 use super::retries::{Retries, What};
-use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::batch::RecordBatch;
+use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::{ReadEvent, Reader, StreamId};
 

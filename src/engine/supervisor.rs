@@ -8,12 +8,19 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
-use super::backoff::Backoff;
+use super::children::is_escalated;
 use super::death_watch::{Death, DeathWatch};
 use super::flow::{Flow, Gate};
-use super::messages::Drain;
+use super::lasting::{Lasting, SharedLimits};
+use super::life::{Life, Rounds};
+use super::messages::{Child, Drain, End, Ping};
 use super::progress::Progress;
+use super::refusals::millis;
+use super::retries::{What, spread};
 use super::route::{Params, Route, RouteEnded};
+use super::status::Status;
+use crate::domain::fault::FaultClass;
+use crate::domain::state::RouteFacts;
 use crate::plan::{Plan, RoutePlan};
 
 /// How the engine is to run.
