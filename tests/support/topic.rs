@@ -40,6 +40,11 @@ impl Topic {
         self
     }
 
+    /// Sets settings of the topic; null takes one back to the broker's.
+    pub fn alter(&self, configs: &Value) {
+        ask("alter_topic", self.request(json!({ "configs": configs })));
+    }
+
     pub fn delete(&self) {
         ask("delete_topic", self.request(json!({})));
     }
