@@ -10,6 +10,7 @@
 mod support;
 
 mod copy;
+mod credentials;
 mod fan_out;
 mod harness;
 mod outages;
