@@ -236,21 +236,30 @@ fn envelopes_are_opened_and_put_together() {
     assert_eq!((kept.parts, &kept.source["offset"]), (3, &json!(7)));
     assert!(std::panic::catch_unwind(|| envelope::put_together(&parts[1..])).is_err(), "the first part is missing");
 
-    let written = Exact::new(0, 1).value(parts[0].to_string().as_bytes());
-    assert_eq!(envelope::open(&written).as_ref(), Some(&parts[0]));
-    assert_eq!(envelope::open(&Exact::new(0, 1).value(b"{\"anabranch\":\"lost\"}")), None);
+    let regions = regions();
+    let topic = regions.shanghai.topic("harness.envelopes").create(1);
+    let wrapped = Exact::new(0, 1).value(parts[0].to_string().as_bytes());
+    topic.write(&[Exact::new(0, 0), wrapped.clone(), Exact::new(0, 2).value(br#"{"anabranch":"lost"}"#)]);
+    let (rows, envelopes) = topic.rows_and_envelopes();
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(envelopes, [(wrapped, parts[0].clone())]);
 }
 
 #[test]
-fn a_log_tells_states_and_times() {
-    let line = |at: u32, state: &str| json!({ "timestamp": format!("2026-11-01T00:00:00.{at:06}Z"), "message": "target state", "target": "t", "state": state });
-    let text = format!("no json\n{}\n{}\n{{\"half", line(1, "starting"), line(250_001, "running"));
+fn a_log_tells_states_deaths_and_times() {
+    let line = |at: u32, message: &str, of: &str, state: &str| {
+        let timestamp = format!("2026-11-01T00:00:00.{at:06}Z");
+        json!({ "timestamp": timestamp, "message": message, "target": of, "actor": of, "state": state })
+    };
+    let [first, last] = [line(1, "target state", "t", "starting"), line(250_001, "target state", "t", "running")];
+    let died = line(300_001, "made anew", "router", "");
+    let text = format!("no json\n{first}\n{last}\n{died}\n{{\"half");
     let log = Log::read(&text);
     assert_eq!(log.states_of("t"), ["starting", "running"]);
-    assert_eq!(log.state_of("t"), Some(&line(250_001, "running")));
-    assert_eq!(log.state_of("other"), None);
+    assert_eq!((log.state_of("t"), log.state_of("other")), (Some(&last), None));
+    assert_eq!((log.made_anew("router"), log.made_anew("target")), (vec![&died], vec![]));
     let times: Vec<Duration> = log.lines().iter().map(time).collect();
-    assert_eq!(times[1] - times[0], Duration::from_millis(250));
+    assert_eq!(times[0] + Duration::from_millis(250), times[1]);
 }
 
 #[test]

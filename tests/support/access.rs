@@ -35,19 +35,19 @@ pub struct Limited<'a>(&'a Cluster, Quota);
 
 impl Drop for Limited<'_> {
     fn drop(&mut self) {
-        self.0.set_quota(self.1, Value::Null);
+        self.0.set_quota(self.1, None);
     }
 }
 
 impl Cluster {
     /// Grants every client so many bytes per second and no more.
     pub fn limit(&self, quota: Quota, bytes_per_second: u64) -> Limited<'_> {
-        self.set_quota(quota, json!(bytes_per_second));
+        self.set_quota(quota, Some(bytes_per_second));
         Limited(self, quota)
     }
 
-    fn set_quota(&self, quota: Quota, rate: Value) {
-        ask("alter_quota", self.request(json!({ "quota": quota.name(), "bytes_per_second": rate })));
+    fn set_quota(&self, quota: Quota, bytes_per_second: Option<u64>) {
+        ask("alter_quota", self.request(json!({ "quota": quota.name(), "bytes_per_second": bytes_per_second })));
     }
 
     /// Makes a user of SCRAM, or gives one another password.

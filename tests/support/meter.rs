@@ -50,13 +50,13 @@ pub struct Curve(Vec<(Duration, i64)>);
 impl Curve {
     /// The rise per second between two times.
     pub fn rate(&self, from: Duration, to: Duration) -> f64 {
-        (self.at(to) - self.at(from)) / (to - from).as_secs_f64()
+        (self.at(to) - self.at(from)) / to.saturating_sub(from).as_secs_f64()
     }
 
     /// The steepest rise within so much time.
     pub fn most_within(&self, window: Duration) -> i64 {
         let rises = self.0.iter().enumerate().flat_map(|(index, (begin, low))| {
-            let within = self.0[index..].iter().take_while(move |(end, _)| *end - *begin <= window);
+            let within = self.0[index..].iter().take_while(move |(end, _)| *end <= *begin + window);
             within.map(move |(_, high)| high - low)
         });
         rises.max().unwrap_or(0)
@@ -79,7 +79,7 @@ impl Curve {
     fn at(&self, time: Duration) -> f64 {
         let next = self.0.partition_point(|(sampled, _)| *sampled < time).clamp(1, self.0.len() - 1);
         let [(begin, low), (end, high)] = [self.0[next - 1], self.0[next]];
-        let part = (time.as_secs_f64() - begin.as_secs_f64()) / (end - begin).as_secs_f64();
+        let part = (time.as_secs_f64() - begin.as_secs_f64()) / (end.as_secs_f64() - begin.as_secs_f64());
         low as f64 + (high - low) as f64 * part.clamp(0.0, 1.0)
     }
 }

@@ -64,6 +64,12 @@ pub fn throughout(time: Duration, mut check: impl FnMut()) {
     });
 }
 
+/// How long something is to be watched: briefly, so that all tests can be run often, or with `ANABRANCH_LONG=1` as long as
+/// it takes to be sure.
+pub fn at_length(briefly: Duration, long: Duration) -> Duration {
+    if std::env::var_os("ANABRANCH_LONG").is_some() { long } else { briefly }
+}
+
 /// A folder for this run of the tests; it is removed when the run is over, unless `ANABRANCH_KEEP` is set.
 pub fn run_folder() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}", std::process::id()));
