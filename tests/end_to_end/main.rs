@@ -9,11 +9,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bandwidth;
 mod copy;
+mod credentials;
+mod down;
 mod fan_out;
 mod harness;
 mod outages;
 mod plan;
+mod refusals;
 mod restarts;
 mod security;
+mod slow;
 mod topics;

@@ -233,6 +233,7 @@ fn snake_case(name: &str) -> String {
 /// Where real time is what a test is about.
 const REAL_TIME: &[(&str, &str)] = &[
     ("tests/support/mod.rs", "waiting for a condition with a deadline is written here, once"),
+    ("tests/support/meter.rs", "rates per second are what it tells"),
     ("tests/support/cluster.rs", "where the search for free ports begins, another place in each run"),
     ("tests/end_to_end/outages.rs", "how long a broker stays down"),
 ];
@@ -325,4 +326,18 @@ fn nothing_is_unwrapped_and_panics_unwind() {
     }
     assert_none(&broken, "no `unwrap` outside tests");
     assert!(read("Cargo.toml").contains("\npanic = \"unwind\"\n"), "the death watch hears of a panic while it unwinds");
+}
+
+/// The variable that failpoints are set by, and what they say when they panic.
+const FAILPOINTS: [&str; 2] = ["FAILPOINTS", "failpoint "];
+
+#[test]
+fn only_a_build_that_asks_for_them_has_failpoints() {
+    let binary = fs::read(env!("CARGO_BIN_EXE_anabranch")).unwrap();
+    let has = |words: &str| binary.windows(words.len()).any(|bytes| bytes == words.as_bytes());
+    let found: Vec<&str> = FAILPOINTS.into_iter().filter(|words| has(words)).collect();
+    let expected: &[&str] = if cfg!(feature = "failpoints") { &FAILPOINTS } else { &[] };
+    assert_eq!(found, expected);
+    let default = Regex::new(r"(?m)^default = .*failpoints").unwrap();
+    assert!(!default.is_match(&read("Cargo.toml")), "failpoints are nobody's default");
 }

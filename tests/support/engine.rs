@@ -8,8 +8,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::config::Config;
-use super::process::Tethered;
-use super::{run_folder, seconds};
+use super::log::Log;
+use super::meter::Meter;
+use super::process::{Tethered, resident_memory};
+use super::{run_folder, seconds, throughout, within};
 
 /// What the process may hold besides the in-flight bytes.
 const MEMORY_BESIDES: u64 = 128 << 20;
@@ -34,12 +36,17 @@ pub struct Finished {
 impl Engine {
     /// `anabranch run`, with the log in JSON.
     pub fn run(config: &Config) -> Self {
-        Self::with_config(config, &["--log-format", "json", "run"], &[])
+        Self::run_with(config, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub fn run_with(config: &Config, variables: &[(&str, &str)]) -> Self {
+        Self::with_config(config, &["--log-format", "json", "run"], &[], variables)
     }
 
     /// `anabranch run --until-caught-up`, to its end.
     pub fn run_until_caught_up(config: &Config) -> Finished {
-        Self::with_config(config, &["--log-format", "json", "run"], &["--until-caught-up"]).wait(seconds(120))
+        Self::with_config(config, &["--log-format", "json", "run"], &["--until-caught-up"], &[]).wait(seconds(120))
     }
 
     /// `anabranch plan`, to its end.
@@ -49,12 +56,12 @@ impl Engine {
 
     /// The same, with a time to keep to.
     pub fn plan_within(config: &Config, deadline: Duration) -> Finished {
-        Self::with_config(config, &["plan"], &[]).wait(deadline)
+        Self::with_config(config, &["plan"], &[], &[]).wait(deadline)
     }
 
     /// The same, in another form.
     pub fn plan_as(config: &Config, output: &str) -> Finished {
-        Self::with_config(config, &["plan"], &["--output", output]).wait(seconds(30))
+        Self::with_config(config, &["plan"], &["--output", output], &[]).wait(seconds(30))
     }
 
     /// Any command, with variables in its environment.
@@ -62,12 +69,12 @@ impl Engine {
         Self::spawn(tempfile::tempdir_in(run_folder()).unwrap(), arguments, variables)
     }
 
-    fn with_config(config: &Config, command: &[&str], options: &[&str]) -> Self {
+    fn with_config(config: &Config, command: &[&str], options: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir_in(run_folder()).unwrap();
         let file = folder.path().join("anabranch.yaml");
         config.write(&file);
         let arguments = [command, &["--config", file.to_str().unwrap()], options].concat();
-        Self::spawn(folder, &arguments, &[])
+        Self::spawn(folder, &arguments, variables)
     }
 
     fn spawn(folder: TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
@@ -76,6 +83,40 @@ impl Engine {
         command.envs(variables.iter().copied());
         let process = Tethered::spawn(&command, &stdout(folder.path()), &stderr(folder.path()));
         Self { process, folder }
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> Log {
+        Log::read(&String::from_utf8_lossy(&std::fs::read(stderr(self.folder.path())).unwrap()))
+    }
+
+    /// Waits for a line in its log, the first one that the condition accepts.
+    pub fn wait_for_log(&mut self, deadline: Duration, what: &str, accepts: impl Fn(&Value) -> bool) -> Value {
+        let found = within(deadline, || {
+            self.assert_running();
+            self.log().lines().iter().find(|line| accepts(line)).cloned()
+        });
+        found.unwrap_or_else(|| self.panic_with_log(&format!("not in its log within {deadline:?}: {what}")))
+    }
+
+    /// Waits until a target is in a state; the line that says so.
+    pub fn wait_for_state(&mut self, deadline: Duration, target: &str, state: &str) -> Value {
+        let found = within(deadline, || {
+            self.assert_running();
+            self.log().state_of(target).filter(|line| line["state"] == state).cloned()
+        });
+        found.unwrap_or_else(|| self.panic_with_log(&format!("{target} is not {state} within {deadline:?}")))
+    }
+
+    /// Samples the memory that it occupies.
+    pub fn memory(&self) -> Meter {
+        let pid = self.process.pid();
+        Meter::start(Duration::from_millis(200), move || resident_memory(pid).cast_signed())
+    }
+
+    /// Lets time pass in which it must not end.
+    pub fn keeps_running(&mut self, time: Duration) {
+        throughout(time, || self.assert_running());
     }
 
     /// Sends SIGTERM, upon which it drains.
@@ -108,9 +149,13 @@ impl Engine {
     /// Panics with its log if it has ended.
     pub fn assert_running(&mut self) {
         if let Some(code) = self.process.ended() {
-            let log = std::fs::read_to_string(stderr(self.folder.path())).unwrap();
-            panic!("it ended with {code}; its log ends\n{}", tail(&log));
+            self.panic_with_log(&format!("it ended with {code}"));
         }
+    }
+
+    fn panic_with_log(&self, what: &str) -> ! {
+        let log = std::fs::read(stderr(self.folder.path())).unwrap();
+        panic!("{what}; its log ends\n{}", tail(&String::from_utf8_lossy(&log)))
     }
 }
 
@@ -141,10 +186,14 @@ impl Finished {
         format!("{}{}", self.stdout, self.stderr)
     }
 
+    /// Its log, all of it.
+    pub fn log(&self) -> Log {
+        Log::read(&self.stderr)
+    }
+
     /// The fields of the line that the engine ends its log with.
     fn stopped(&self) -> Value {
-        let mut lines = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let stopped = lines.find(|line| line["message"] == "engine stopped");
+        let stopped = self.log().with_message("engine stopped").first().map(|line| (*line).clone());
         stopped.unwrap_or_else(|| panic!("no \"engine stopped\" in the log, which ends\n{}", tail(&self.stderr)))
     }
 }

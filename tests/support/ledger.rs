@@ -74,6 +74,13 @@ impl fmt::Display for Row {
     }
 }
 
+/// The rows but those of some ids: of records that were given up, by a policy that says so.
+pub fn without(rows: &[Row], ids: &[i64]) -> Vec<Row> {
+    let left: Vec<Row> = rows.iter().filter(|row| !ids.contains(&row.id)).cloned().collect();
+    assert_eq!(left.len() + ids.len(), rows.len(), "not each of the records to be left out is there once");
+    left
+}
+
 /// What was found of one kind; examples are `partition-offset (id)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {

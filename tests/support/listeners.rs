@@ -112,6 +112,11 @@ pub struct WayIn {
 impl WayIn {
     /// Whether Java gets in, with the same security; its complaint if not.
     pub fn admits_java(&self, bootstrap: &str) -> Result<(), String> {
+        self.shows_java(bootstrap, None)
+    }
+
+    /// Whether Java gets in and is shown the topic, if there is one; its complaint if not.
+    pub fn shows_java(&self, bootstrap: &str, topic: Option<&str>) -> Result<(), String> {
         let text = |key: &str| self.security[key].as_str().unwrap_or_default();
         let mut properties = json!({ "security.protocol": text("protocol").to_uppercase() });
         if !text("mechanism").is_empty() {
@@ -133,7 +138,7 @@ impl WayIn {
             properties["ssl.keystore.certificate.chain"] = json!(read("cert"));
             properties["ssl.keystore.key"] = json!(read("key"));
         }
-        try_ask("enter", json!({ "bootstrap": bootstrap, "properties": properties })).map(|_| ())
+        try_ask("enter", json!({ "bootstrap": bootstrap, "properties": properties, "topic": topic })).map(|_| ())
     }
 }
 

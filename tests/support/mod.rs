@@ -2,15 +2,20 @@
 //!
 //! Nothing here knows how the engine works inside; it sees what a user sees: the config, the exit code, the log, the clusters.
 
+pub mod access;
 pub mod agent;
 pub mod certificates;
 pub mod cluster;
 pub mod config;
+pub mod counters;
 pub mod engine;
+pub mod envelope;
 pub mod java;
 pub mod kcat;
 pub mod ledger;
 pub mod listeners;
+pub mod log;
+pub mod meter;
 pub mod process;
 pub mod records;
 pub mod topic;
@@ -49,6 +54,20 @@ pub fn within<T>(deadline: Duration, mut poll: impl FnMut() -> Option<T>) -> Opt
 /// Seconds, briefly.
 pub const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
+}
+
+/// Lets time pass while something goes on, and checks now and then that it does.
+pub fn throughout(time: Duration, mut check: impl FnMut()) {
+    within(time, || {
+        check();
+        None::<()>
+    });
+}
+
+/// How long something is to be watched: briefly, so that all tests can be run often, or with `ANABRANCH_LONG=1` as long as
+/// it takes to be sure.
+pub fn at_length(briefly: Duration, long: Duration) -> Duration {
+    if std::env::var_os("ANABRANCH_LONG").is_some() { long } else { briefly }
 }
 
 /// A folder for this run of the tests; it is removed when the run is over, unless `ANABRANCH_KEEP` is set.

@@ -89,10 +89,7 @@ impl Tethered {
     }
 
     fn sample_memory(&mut self) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
-        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().unwrap();
-        self.peak_memory = self.peak_memory.max(kilobytes * 1024);
+        self.peak_memory = self.peak_memory.max(memory(self.pid, "VmHWM:"));
     }
 }
 
@@ -101,6 +98,18 @@ impl Drop for Tethered {
         self.tether.take();
         self.shell.wait().ok();
     }
+}
+
+/// The memory that a process occupies now, in bytes; 0 when it is gone.
+pub fn resident_memory(pid: u32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or("0 kB");
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().unwrap();
+    kilobytes * 1024
 }
 
 fn code(status: ExitStatus) -> i32 {

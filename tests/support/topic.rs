@@ -1,6 +1,6 @@
 //! A topic of a cluster as the other client sees it: write it, read it, ask for its offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::agent::{Running, ask, ask_for_bytes};
 use super::config::route_name;
 use super::ledger::Row;
 use super::records::{Bulk, Exact};
-use super::{eventually, seconds};
+use super::{envelope, eventually, seconds};
 
 /// First offset and end of each partition.
 pub type Offsets = BTreeMap<i32, (i64, i64)>;
@@ -38,6 +38,11 @@ impl Topic {
     pub fn create_with(self, partitions: i32, configs: &Value) -> Self {
         ask("create_topic", self.request(json!({ "partitions": partitions, "configs": configs })));
         self
+    }
+
+    /// Sets settings of the topic; null takes one back to the broker's.
+    pub fn alter(&self, configs: &Value) {
+        ask("alter_topic", self.request(json!({ "configs": configs })));
     }
 
     pub fn delete(&self) {
@@ -101,9 +106,14 @@ impl Topic {
 
     /// Waits until a target of this topic's own route has acknowledged all that is there now.
     pub fn wait_for(&self, target: &str) {
+        self.wait_for_target_of(&route_name(&self.name), target);
+    }
+
+    /// Waits until a target of a route has acknowledged all that is there now.
+    pub fn wait_for_target_of(&self, route: &str, target: &str) {
         let ends = self.offsets();
         eventually(seconds(60), &format!("{target} has acknowledged all of {}", self.name), || {
-            let watermarks = self.watermarks(target);
+            let watermarks = self.watermarks_of(route, target);
             ends.iter().all(|(partition, (first, end))| watermarks.get(partition).unwrap_or(first) >= end)
         });
     }
@@ -122,6 +132,22 @@ impl Topic {
     pub fn records(&self) -> Vec<Exact> {
         let reply = ask("records", self.request(json!({ "isolation": "read_uncommitted" })));
         reply.as_array().unwrap().iter().map(Exact::from_json).collect()
+    }
+
+    /// All records that are no envelopes, in brief; and the envelopes of those that were kept, with the records they are.
+    pub fn rows_and_envelopes(&self) -> (Vec<Row>, Vec<(Exact, Value)>) {
+        let reply = ask("records", self.request(json!({ "isolation": "read_uncommitted" })));
+        let (mut places, mut envelopes) = (BTreeSet::new(), Vec::new());
+        for entry in reply.as_array().unwrap() {
+            let record = Exact::from_json(entry);
+            if let Some(envelope) = envelope::open(&record) {
+                places.insert((number(&entry["partition"]), number(&entry["offset"])));
+                envelopes.push((record, envelope));
+            }
+        }
+        let mut rows = self.all_rows();
+        rows.retain(|row| !places.contains(&(row.partition.into(), row.offset)));
+        (rows, envelopes)
     }
 
     fn rows(&self, isolation: &str) -> Vec<Row> {

@@ -75,6 +75,7 @@ public final class Agent {
             case "add_partitions": return Topics.addPartitions(request);
             case "delete_records": return Topics.deleteRecords(request);
             case "describe_topic": return Topics.describe(request);
+            case "alter_topic": return Topics.alter(request);
             case "offsets": return Topics.offsets(request);
             case "committed": return Topics.committed(request);
             case "write_exact": return Writer.exact(request);
@@ -82,6 +83,11 @@ public final class Agent {
             case "dump": return Reader.dump(request, rows);
             case "records": return Reader.records(request);
             case "placement": return Writer.placement(request);
+            case "alter_quota": return Access.alterQuota(request);
+            case "set_scram_user": return Access.setScramUser(request);
+            case "delete_scram_user": return Access.deleteScramUser(request);
+            case "allow": return Access.allow(request);
+            case "revoke": return Access.revoke(request);
             case "format_storage": return Broker.formatStorage(request);
             case "jmx": return Broker.jmx(request);
             default: throw new IllegalArgumentException("no such command: " + command);

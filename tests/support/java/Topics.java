@@ -1,5 +1,6 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -8,6 +9,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.DescribeClusterOptions;
 import org.apache.kafka.clients.admin.NewPartitions;
@@ -26,7 +28,8 @@ final class Topics {
 
     private Topics() {}
 
-    private static Admin admin(JsonNode request) {
+    /** The client for a cluster's address without security, made once. */
+    static Admin admin(JsonNode request) {
         return ADMINS.computeIfAbsent(request.get("bootstrap").textValue(), bootstrap -> {
             Map<String, Object> properties = new HashMap<>();
             properties.put("bootstrap.servers", bootstrap);
@@ -48,13 +51,16 @@ final class Topics {
         return usable ? Agent.JSON.getNodeFactory().textNode(cluster.clusterId().get()) : Agent.JSON.nullNode();
     }
 
-    /** Whether the cluster lets in a client with the properties of the request. */
+    /** Whether the cluster lets in a client with the properties of the request, and shows it the topic if there is one. */
     static JsonNode enter(JsonNode request) throws Exception {
         Map<String, Object> properties = new HashMap<>();
         properties.put("bootstrap.servers", request.get("bootstrap").textValue());
         request.get("properties").properties().forEach(e -> properties.put(e.getKey(), e.getValue().textValue()));
         try (Admin admin = Admin.create(properties)) {
             admin.describeCluster(new DescribeClusterOptions().timeoutMs(10000)).nodes().get();
+            if (!request.get("topic").isNull()) {
+                admin.describeTopics(List.of(topic(request))).allTopicNames().get();
+            }
         }
         return Agent.JSON.nullNode();
     }
@@ -66,6 +72,19 @@ final class Topics {
         NewTopic topic = new NewTopic(topic(request), partitions, Optional.empty()).configs(configs);
         admin(request).createTopics(List.of(topic)).all().get();
         awaitLeaders(request, partitions.get());
+        return Agent.JSON.nullNode();
+    }
+
+    /** Sets settings of a topic; null takes one back to the broker's. */
+    static JsonNode alter(JsonNode request) throws Exception {
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic(request));
+        List<AlterConfigOp> changes = new ArrayList<>();
+        request.get("configs").properties().forEach(e -> {
+            boolean set = !e.getValue().isNull();
+            ConfigEntry entry = new ConfigEntry(e.getKey(), set ? e.getValue().asText() : null);
+            changes.add(new AlterConfigOp(entry, set ? AlterConfigOp.OpType.SET : AlterConfigOp.OpType.DELETE));
+        });
+        admin(request).incrementalAlterConfigs(Map.of(resource, changes)).all().get();
         return Agent.JSON.nullNode();
     }
 

@@ -1,0 +1,43 @@
+//! What a broker counts by itself: bytes, connections, refused passwords, requests.
+
+use serde_json::json;
+
+use super::agent::ask;
+use super::cluster::Cluster;
+
+impl Cluster {
+    /// The bytes of a topic that clients have sent, as they came: compressed, if they were.
+    pub fn bytes_in(&self, topic: &str) -> i64 {
+        self.count(&topic_metric("BytesInPerSec", topic), "Count")
+    }
+
+    /// The bytes of a topic that clients have been sent.
+    pub fn bytes_out(&self, topic: &str) -> i64 {
+        self.count(&topic_metric("BytesOutPerSec", topic), "Count")
+    }
+
+    /// Connections that were made to it since it started.
+    pub fn connections(&self) -> i64 {
+        self.count(SOCKETS, "connection-creation-total")
+    }
+
+    /// Clients that were not let in since it started.
+    pub fn failed_authentications(&self) -> i64 {
+        self.count(SOCKETS, "failed-authentication-total")
+    }
+
+    /// Requests of a kind, such as `Produce`, since it started.
+    pub fn requests(&self, kind: &str) -> i64 {
+        self.count(&format!("kafka.network:type=RequestMetrics,name=RequestsPerSec,request={kind},*"), "Count")
+    }
+
+    fn count(&self, bean: &str, attribute: &str) -> i64 {
+        ask("jmx", json!({ "pid": self.pid(), "bean": bean, "attribute": attribute })).as_i64().unwrap()
+    }
+}
+
+const SOCKETS: &str = "kafka.server:type=socket-server-metrics,listener=*,networkProcessor=*";
+
+fn topic_metric(name: &str, topic: &str) -> String {
+    format!("kafka.server:type=BrokerTopicMetrics,name={name},topic={topic}")
+}
