@@ -196,10 +196,12 @@ impl Feed {
         let batch = self.queue.front()?;
         let start = self.watermark.next();
         let (end, solo) = self.cut(batch, start, most, now);
+        // what has to go alone also waits for what went before it
+        self.solo = solo;
         if solo && self.under_way > 0 {
             return None;
         }
-        self.solo = solo;
+        let batch = self.queue.front()?;
         let batch = batch.clone();
         let range = OffsetRange { start, end: end.unwrap_or(batch.range.end) };
         let whole = range.end >= batch.range.end;
@@ -403,6 +405,7 @@ mod tests {
         feed.offer(records(100, 105, &[10, 10, 2_000_000, 10, 10]), Origin::Live);
         feed.offer(batch(105, 110), Origin::Live);
         assert_eq!(taken(&mut feed), [(100, 102)], "the suspect waits for those before it");
+        assert!(!feed.can_take(Instant::now()), "or its producer would ask without end");
         let bytes = feed.handed;
         feed.acknowledge(102, bytes, 2, Instant::now());
         assert_eq!(taken(&mut feed), [(102, 103)], "and those after it wait for the suspect");

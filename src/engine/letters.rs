@@ -73,32 +73,30 @@ pub fn dead_letters(story: &Story, batch: &RecordBatch, positions: &[u32], failu
     batch_of(batch.partition.clone(), letters)
 }
 
-/// The envelopes for a record, cut into `parts` parts: JSON with the raw record in base64, and the failure. They have
-/// the record's key and timestamp, and belong into target partition `partition`.
+/// The envelope for a record, or the `cut.0`-th of its `cut.1` parts: JSON with the raw record in base64, and the failure.
+/// It has the record's key and timestamp, and belongs into target partition `place`.
 ///
 /// The value is cut; the key and the headers are in the first part.
-pub fn envelopes(
+pub fn envelope(
     story: &Story,
     batch: &RecordBatch,
     position: u32,
     failure: &Failure,
-    parts: usize,
-    partition: i32,
+    cut: (usize, usize),
+    place: i32,
 ) -> RecordBatch {
     let Payload::Records(records) = &batch.payload;
     let mut kept = Records::default();
     if let Some(record) = records.get(position as usize) {
-        for (part, offset) in (1..=parts).zip(0..) {
-            let envelope = envelope(story, batch, &record, failure, (part, parts)).to_string();
-            kept.push(offset, record.timestamp, record.key, Some(envelope.as_bytes()), std::iter::empty());
-        }
+        let text = envelope_text(story, &batch.partition, &record, failure, cut).to_string();
+        kept.push(record.offset, record.timestamp, record.key, Some(text.as_bytes()), std::iter::empty());
     }
-    batch_of(TopicPartition { partition, ..batch.partition.clone() }, kept)
+    batch_of(TopicPartition { partition: place, ..batch.partition.clone() }, kept)
 }
 
-fn envelope(
+fn envelope_text(
     story: &Story,
-    batch: &RecordBatch,
+    source: &TopicPartition,
     record: &Record<'_>,
     failure: &Failure,
     (part, parts): (usize, usize),
@@ -114,8 +112,8 @@ fn envelope(
         "anabranch": "kept",
         "source": {
             "cluster": story.route.source.alias,
-            "topic": &*batch.partition.topic,
-            "partition": batch.partition.partition,
+            "topic": &*source.topic,
+            "partition": source.partition,
             "offset": record.offset,
             "timestamp": record.timestamp,
         },
@@ -182,15 +180,16 @@ mod tests {
     #[test]
     fn the_parts_of_an_envelope_give_the_record_back() {
         for parts in [1, 3, 4, 16] {
-            let kept = envelopes(&story(), &batch(), 2, &failure(), parts, 5);
-            let Payload::Records(records) = &kept.payload;
-            assert_eq!((records.len(), kept.partition.partition), (parts, 5));
             let mut value = Vec::new();
-            for (record, part) in records.iter().zip(1..) {
+            for part in 1..=parts {
+                let kept = envelope(&story(), &batch(), 2, &failure(), (part, parts), 5);
+                let Payload::Records(records) = &kept.payload;
+                assert_eq!((records.len(), kept.partition.partition), (1, 5));
+                let record = records.get(0).unwrap();
                 let envelope: Value = serde_json::from_slice(record.value.unwrap()).unwrap();
                 assert_eq!((&envelope["part"], &envelope["parts"]), (&json!(part), &json!(parts)));
                 assert_eq!(envelope["source"]["offset"], 42);
-                assert_eq!(record.key, Some(&b"k"[..]));
+                assert_eq!((record.key, record.timestamp), (Some(&b"k"[..]), 1_042));
                 value.extend(BASE64.decode(envelope["record"]["value"].as_str().unwrap()).unwrap());
                 let key = if part == 1 { json!("aw==") } else { Value::Null };
                 assert_eq!(envelope["record"]["key"], key);

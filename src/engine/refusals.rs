@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::clock::now;
 use super::feed::Mode;
-use super::letters::{Failure, dead_letters, envelopes};
+use super::letters::{Failure, dead_letters, envelope};
 use super::messages::{DeadLetter, DeadLettered};
 use super::refused::Found;
 use super::retries::What;
@@ -29,8 +29,9 @@ pub struct Diversion {
     ticket: u64,
     positions: Vec<u32>,
     failure: Failure,
-    /// Into how many parts each record's envelope is cut.
+    /// Into how many parts the record's envelope is cut, and how many of them are written.
     parts: usize,
+    written: usize,
 }
 
 /// An envelope that is refused as too large is cut into up to so many parts.
@@ -138,7 +139,7 @@ impl TargetProducer {
         let Some((_, positions)) = self.feeds.get(partition).and_then(|feed| feed.refused.oldest()) else { return };
         let count = if failure.class == FaultClass::Record { 1 } else { positions.len() };
         let positions = positions.get(..count).unwrap_or_default().to_vec();
-        let diversion = Diversion { ticket, positions, failure, parts: 1 };
+        let diversion = Diversion { ticket, positions, failure, parts: 1, written: 0 };
         match self.params.plan.retry.of(diversion.failure.class).on_exhausted {
             OnExhausted::Block => self.block(partition, &diversion.failure, ctx),
             OnExhausted::Drop => self.settle(partition, &diversion, "dropped", None, ctx),
@@ -190,7 +191,7 @@ impl TargetProducer {
         self.block(partition, &Failure { error, ..diversion.failure }, ctx);
     }
 
-    /// Writes envelopes in the records' place.
+    /// Writes the next envelope in a record's place: one at a time, as together they could be too large again.
     fn keep(&mut self, partition: &TopicPartition, diversion: Diversion) {
         let (Some(handed), Some(feed)) = (self.handed.get(&diversion.ticket), self.feeds.get_mut(partition)) else {
             return;
@@ -200,8 +201,9 @@ impl TargetProducer {
         let Some(position) = diversion.positions.first().copied() else { return };
         let Some(record) = records.get(position as usize) else { return };
         let place = feed.topic.partitioning.place(partition.partition, record.key, feed.topic.partitions);
-        let batch = envelopes(&self.params.story, &handed.batch, position, &diversion.failure, diversion.parts, place);
-        let range = OffsetRange { start: 0, end: batch.range.end };
+        let cut = (diversion.written + 1, diversion.parts);
+        let batch = envelope(&self.params.story, &handed.batch, position, &diversion.failure, cut, place);
+        let range = batch.range;
         let topic = Arc::new(TargetTopic { partitioning: Partitioning::Keep, ..(*feed.topic).clone() });
         let Some(writer) = &self.writer else { return };
         self.tickets += 1;
@@ -218,12 +220,17 @@ impl TargetProducer {
         feed.with_writer -= 1;
         self.with_writer.tickets -= 1;
         let Some(diversion) = feed.diverting.take() else { return };
+        let written = diversion.written + 1;
         match worst(refusals) {
+            None if written < diversion.parts => self.keep(partition, Diversion { written, ..diversion }),
             None => {
                 let topic = feed.topic.name.clone();
                 self.settle(partition, &diversion, "kept", Some(topic), ctx);
             }
-            Some(fault) if fault.class == FaultClass::Record && diversion.parts < MOST_PARTS => {
+            // the first part is the largest, so no part was written before
+            Some(fault)
+                if fault.class == FaultClass::Record && diversion.written == 0 && diversion.parts < MOST_PARTS =>
+            {
                 self.keep(partition, Diversion { parts: diversion.parts * 2, ..diversion });
             }
             Some(fault) => self.stuck(partition, diversion, &format!("no envelope: {fault}"), ctx),
