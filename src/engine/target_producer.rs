@@ -426,6 +426,7 @@ impl Handler<WriteNews> for TargetProducer {
     fn handle(&mut self, WriteNews(event): WriteNews, ctx: &mut Self::Context) {
         match event {
             WriteEvent::Written { ticket, refused } => self.written(ticket, &refused, ctx),
+            WriteEvent::Throttled(_) => {}
             WriteEvent::Trouble(fault) => {
                 self.params.owner.fault.do_send(TargetFault { target: self.params.target, fault });
             }

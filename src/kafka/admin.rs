@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, ConfigResource, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier,
+    ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use super::client::{Context, SERVE, control_config};
 use super::fault_map::class_of;
+use super::ffi;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::plan::ClusterSpec;
@@ -55,6 +57,15 @@ pub enum OffsetAt {
     Timestamp(i64),
 }
 
+/// What a target topic takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicLimits {
+    /// The largest batch of records that it takes, in bytes, compressed: `max.message.bytes`.
+    pub max_bytes: u64,
+    /// Whether records need a key: `cleanup.policy` has `compact`.
+    pub compacted: bool,
+}
+
 /// A topic to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopicSpec {
@@ -68,7 +79,7 @@ pub struct NewTopicSpec {
 
 /// A client for questions to one cluster. Its calls block.
 pub struct Admin {
-    alias: String,
+    cluster: ClusterSpec,
     consumer: BaseConsumer<Context>,
     client: AdminClient<Context>,
 }
@@ -83,7 +94,7 @@ impl Admin {
             .map_err(|error| context().fault(doing, &error))?;
         let client =
             AdminClient::from_config_and_context(&config, context()).map_err(|error| context().fault(doing, &error))?;
-        Ok(Self { alias: cluster.alias.clone(), consumer, client })
+        Ok(Self { cluster: cluster.clone(), consumer, client })
     }
 
     /// All topics of the cluster by name.
@@ -147,7 +158,7 @@ impl Admin {
         } else if let Some(partition) = later.first() {
             return Err(Fault::new(
                 FaultClass::System,
-                format!("cluster {}: {doing}: no answer for {partition}", self.alias),
+                format!("cluster {}: {doing}: no answer for {partition}", self.cluster.alias),
             ));
         }
         Ok(found)
@@ -177,6 +188,37 @@ impl Admin {
             "CreateTime".clone_into(stamp);
         }
         Ok(settings)
+    }
+
+    /// What these topics take, asked for together. Those that the cluster does not tell about are left out.
+    pub fn limits(&self, topics: &[&str]) -> Result<BTreeMap<String, TopicLimits>, Fault> {
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let results = block_on(self.client.describe_configs(&resources, &options()))
+            .map_err(|error| self.fault("settings of topics can't be read", &error))?;
+        Ok(results.into_iter().filter_map(|result| limits_of(&result.ok()?)).collect())
+    }
+
+    /// Waits until the cluster answers, or the time is up: whether it did. The client connects again by itself meanwhile.
+    /// What only a change elsewhere can mend, as a wrong password, is not waited for.
+    pub fn wait_until_it_answers(&self, longest: Duration) -> bool {
+        let deadline = Instant::now() + longest;
+        // a client of its own knows no topics, so it asks for none
+        let context = Context::new(&self.cluster, None);
+        let Ok(client) = ffi::Consumer::new(&control_config(&self.cluster), context, Box::new(|| {})) else {
+            return false;
+        };
+        loop {
+            let slice = deadline.saturating_duration_since(Instant::now()).min(SLICE);
+            let Err(error) = client.ask_for_brokers(slice) else { return true };
+            client.serve();
+            let fault = client.context().fault("it does not answer", &error);
+            if fault.class == FaultClass::Config || Instant::now() >= deadline {
+                return false;
+            }
+        }
     }
 
     /// Creates a topic with the cluster's default replication. That it is there already is fine.
@@ -213,7 +255,7 @@ impl Admin {
     }
 
     fn topic_fault(&self, topic: &str, code: RDKafkaErrorCode) -> Fault {
-        Fault::new(class_of(code), format!("cluster {}: topic {topic}: {code}", self.alias))
+        Fault::new(class_of(code), format!("cluster {}: topic {topic}: {code}", self.cluster.alias))
     }
 
     fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
@@ -229,10 +271,51 @@ impl Admin {
 
 impl std::fmt::Debug for Admin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Admin({})", self.alias)
+        write!(f, "Admin({})", self.cluster.alias)
     }
+}
+
+/// A topic's name and what it takes; `None` where something is not told.
+fn limits_of(resource: &ConfigResource) -> Option<(String, TopicLimits)> {
+    let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { return None };
+    let value = |key: &str| resource.get(key)?.value.as_deref();
+    let max_bytes = value("max.message.bytes")?.parse().ok()?;
+    let compacted = value("cleanup.policy")?.split(',').any(|policy| policy.trim() == "compact");
+    Some((name.clone(), TopicLimits { max_bytes, compacted }))
 }
 
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::admin::ConfigEntry;
+
+    fn resource(entries: &[(&str, Option<&str>)]) -> ConfigResource {
+        let entry = |(name, value): &(&str, Option<&str>)| ConfigEntry {
+            name: (*name).to_owned(),
+            value: value.map(str::to_owned),
+            source: ConfigSource::Default,
+            is_read_only: false,
+            is_default: true,
+            is_sensitive: false,
+        };
+        let specifier = OwnedResourceSpecifier::Topic("letters".to_owned());
+        ConfigResource { specifier, entries: entries.iter().map(entry).collect() }
+    }
+
+    #[test]
+    fn a_topics_limits_are_told_or_it_is_left_out() {
+        let of = |size, policy| limits_of(&resource(&[("max.message.bytes", size), ("cleanup.policy", policy)]));
+        let limits = |max_bytes, compacted| Some(("letters".to_owned(), TopicLimits { max_bytes, compacted }));
+        assert_eq!(of(Some("1048588"), Some("delete")), limits(1_048_588, false));
+        assert_eq!(of(Some("12"), Some("compact")), limits(12, true));
+        assert_eq!(of(Some("12"), Some("delete, compact")), limits(12, true));
+        assert_eq!(of(None, Some("delete")), None);
+        assert_eq!(of(Some("many"), Some("delete")), None);
+        assert_eq!(of(Some("12"), None), None);
+        assert_eq!(limits_of(&resource(&[])), None);
+    }
 }

@@ -12,6 +12,7 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::fault_map::class_of_error;
+use super::wire::Wire;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::plan::{ClusterSpec, SaslMechanism};
 
@@ -35,12 +36,31 @@ pub(super) struct Context {
     cluster: String,
     sink: Option<FaultSink>,
     last: Mutex<Option<(Instant, Fault)>>,
+    wire: Arc<Wire>,
+    throttles: Mutex<Vec<Duration>>,
 }
 
 impl Context {
     /// A context for a client of `cluster`; each error is passed to `sink` as well.
     pub(super) fn new(cluster: &ClusterSpec, sink: Option<FaultSink>) -> Self {
-        Self { cluster: cluster.alias.clone(), sink, last: Mutex::new(None) }
+        let (last, wire, throttles) = (Mutex::default(), Arc::default(), Mutex::default());
+        Self { cluster: cluster.alias.clone(), sink, last, wire, throttles }
+    }
+
+    /// What the client counts on its threads.
+    pub(super) fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    /// Notes a throttle time. Called from C, so it is only noted.
+    pub(super) fn throttled(&self, throttle: Duration) {
+        self.wire.throttled(throttle);
+        self.throttles.lock().unwrap_or_else(PoisonError::into_inner).push(throttle);
+    }
+
+    /// Takes the throttle times that were noted since the last time, in order.
+    pub(super) fn take_throttles(&self) -> Vec<Duration> {
+        std::mem::take(&mut *self.throttles.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Turns an error of a call into a fault that names the cluster. A time-out is explained by the last error that

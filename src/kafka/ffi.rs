@@ -10,6 +10,8 @@
 //! - when a producer is dropped, the client is destroyed before the slots are (the order of the fields), and
 //!   `rd_kafka_destroy` returns only after all of its threads have ended.
 //!
+//! What the client's threads count (`ffi/watch.rs`) is shared with them, and kept until they have ended.
+//!
 //! Every pointer here comes from librdkafka, is checked for null where it may be, and is owned by exactly one value.
 #![allow(unsafe_code)]
 
@@ -26,6 +28,7 @@ use rdkafka_sys::RDKafkaType;
 use super::client::Context;
 
 mod read;
+mod watch;
 mod write;
 
 pub(super) use read::{Consumer, Message, Stream};
@@ -146,7 +149,14 @@ fn new_client(config: &ClientConfig, kind: RDKafkaType, context: Context) -> Kaf
     let native = config.create_native_config()?;
     // SAFETY: the configuration is alive; events replace callbacks, which this module does not set.
     unsafe { sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR) };
-    Client::new(config, native, kind, context)
+    let wire = context.wire().clone();
+    // SAFETY: the client keeps its context until it is destroyed, which ends its threads first; see below for the rest.
+    unsafe { watch::watch(&native, &context) }?;
+    let client = Client::new(config, native, kind, context);
+    if client.is_err() {
+        std::mem::forget(wire); // a client that was made in part may have left a thread that counts
+    }
+    client
 }
 
 fn main_queue(client: &Client<Context>, wake: Wake) -> KafkaResult<Queue> {

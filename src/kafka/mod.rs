@@ -4,6 +4,7 @@
 //! pool ([`admin`], [`group`]); they are never called on an actor's thread.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::batch::{OffsetRange, Permit, RecordBatch, SharedBatch};
 use crate::domain::fault::Fault;
@@ -17,7 +18,11 @@ mod ffi;
 pub mod group;
 pub mod mock;
 pub mod reader;
+#[cfg(test)]
+mod tests;
+mod thread;
 mod wake;
+mod wire;
 pub mod writer;
 
 pub use client::library_version;
@@ -42,7 +47,7 @@ pub enum ReadEvent {
     Idle,
     /// The next record does not fit into the permit: ask again with at least this many bytes.
     NeedsBytes(u64),
-    /// The stream ended with a fault and is stopped.
+    /// The stream ended with a fault and is stopped. A crash is the reader's own, and ends all of its streams.
     Failed(Fault),
 }
 
@@ -57,6 +62,10 @@ pub trait Reader: Send + Sync {
     fn read(&self, stream: StreamId, permit: Box<dyn Permit>);
     /// Ends a stream. Events that are under way may still arrive.
     fn stop(&self, stream: StreamId);
+    /// Bytes of the source's answers with records so far, as they came over the wire.
+    fn wire_bytes(&self) -> u64;
+    /// The throttle times that the source spoke of so far, all together, in milliseconds.
+    fn throttled_ms(&self) -> u64;
 }
 
 /// A target topic, as the writer needs it.
@@ -102,6 +111,8 @@ pub enum WriteEvent {
         /// The records that were refused: their position in the batch; in rising order.
         refused: Vec<Refusal>,
     },
+    /// A broker says that it throttles, for how long, and wants the client to be quiet meanwhile. Zero: it stopped.
+    Throttled(Duration),
     /// The client reports trouble, and goes on trying by itself.
     Trouble(Fault),
     /// The client can't go on: a new writer is needed. Records under way are neither written nor refused.
@@ -124,6 +135,10 @@ pub type WriteSink = Arc<dyn Fn(WriteEvent) + Send + Sync>;
 pub trait Writer: Send + Sync {
     /// Takes a write; its result comes as [`WriteEvent::Written`].
     fn write(&self, write: Write);
+    /// Bytes of the requests with records that were sent so far, as they went over the wire; those sent again as well.
+    fn wire_bytes(&self) -> u64;
+    /// How many of those requests got no answer in time so far; the client sends them again by itself.
+    fn timed_out(&self) -> u64;
     /// Gives up everything under way and closes. Returns when nothing can be written any more; blocks.
     fn close(&self);
 }

@@ -4,8 +4,7 @@
 //! queue there, which is bounded, and holds up no other.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,10 +13,12 @@ use tokio::time::Instant;
 use super::client::{Context, reader_config};
 use super::fault_map::class_of;
 use super::ffi::{Consumer, Message, Stream};
+use super::thread;
 use super::wake::Inbox;
+use super::wire::Wire;
 use super::{ReadEvent, ReadSink, Reader, StreamId};
 use crate::domain::batch::{OffsetRange, Payload, Permit, RECORD_OVERHEAD, RecordBatch, Records};
-use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
 use crate::plan::{BatchLimits, ClusterSpec};
 
@@ -30,7 +31,57 @@ const IDLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct KafkaReader {
     inbox: Arc<Inbox<Item>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    sinks: Arc<Sinks>,
+    wire: Arc<Wire>,
+}
+
+/// Who has to be told if the reader's thread panics: its own list is lost then, and so is what is in its inbox.
+#[derive(Default)]
+struct Sinks(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    open: HashMap<StreamId, ReadSink>,
+    crashed: Option<Fault>,
+}
+
+impl Sinks {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a stream's sink, or says why there can't be one any more.
+    fn add(&self, stream: StreamId, sink: &ReadSink) -> Result<(), Fault> {
+        let mut state = self.state();
+        match &state.crashed {
+            Some(fault) => Err(fault.clone()),
+            None => {
+                state.open.insert(stream, sink.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn remove(&self, stream: StreamId) {
+        self.state().open.remove(&stream);
+    }
+
+    /// Tells all of them, and those that are still to come.
+    fn crashed(&self, fault: &Fault) {
+        let mut state = self.state();
+        state.crashed = Some(fault.clone());
+        let open = std::mem::take(&mut state.open);
+        drop(state);
+        for (stream, sink) in open {
+            sink(stream, ReadEvent::Failed(fault.clone()));
+        }
+    }
+}
+
+impl std::fmt::Debug for Sinks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("sinks")
+    }
 }
 
 enum Item {
@@ -53,30 +104,35 @@ impl KafkaReader {
     pub fn open(cluster: &ClusterSpec, limits: BatchLimits, prefetch: u64) -> Result<Self, Fault> {
         let inbox: Arc<Inbox<Item>> = Arc::default();
         let context = Context::new(cluster, None);
+        let wire = context.wire().clone();
         let events = inbox.clone();
         let config = reader_config(cluster, prefetch / 1024);
         let doing = "the reader can't be made";
         let consumer = Consumer::new(&config, context, Box::new(move || events.push(Item::Events)))
             .map_err(|error| Context::new(cluster, None).fault(doing, &error))?;
+        let sinks: Arc<Sinks> = Arc::default();
         let worker = Worker {
             alias: cluster.alias.clone(),
             limits,
             inbox: inbox.clone(),
             streams: HashMap::new(),
             deadlines: VecDeque::new(),
+            sinks: sinks.clone(),
             consumer: Arc::new(consumer),
         };
-        let thread = Builder::new()
-            .name(format!("read {}", cluster.alias))
-            .spawn(move || worker.run())
-            .map_err(|error| Fault::new(FaultClass::System, format!("{doing}: {error}")))?;
-        Ok(Self { inbox, thread: Mutex::new(Some(thread)) })
+        let told = sinks.clone();
+        // nobody waits for its end: closing a client can take a while
+        thread::spawn("read", &cluster.alias, move || worker.run(), move |fault| told.crashed(&fault))?;
+        Ok(Self { inbox, sinks, wire })
     }
 }
 
 impl Reader for KafkaReader {
     fn start(&self, stream: StreamId, partition: TopicPartition, from: i64, sink: ReadSink) {
-        self.inbox.push(Item::Start(stream, partition, from, sink));
+        match self.sinks.add(stream, &sink) {
+            Ok(()) => self.inbox.push(Item::Start(stream, partition, from, sink)),
+            Err(fault) => sink(stream, ReadEvent::Failed(fault)),
+        }
     }
 
     fn read(&self, stream: StreamId, permit: Box<dyn Permit>) {
@@ -84,15 +140,22 @@ impl Reader for KafkaReader {
     }
 
     fn stop(&self, stream: StreamId) {
+        self.sinks.remove(stream);
         self.inbox.push(Item::Stop(stream));
+    }
+
+    fn wire_bytes(&self) -> u64 {
+        self.wire.fetched()
+    }
+
+    fn throttled_ms(&self) -> u64 {
+        self.wire.throttled_ms()
     }
 }
 
 impl Drop for KafkaReader {
-    /// Lets the thread end by itself: closing a client can take a while, and nobody has to wait for a reader.
     fn drop(&mut self) {
         self.inbox.push(Item::Close);
-        drop(self.thread.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -104,6 +167,7 @@ struct Worker {
     streams: HashMap<StreamId, Reading>,
     /// When open batches are cut. The wait is the same for all, so the order is that of their opening.
     deadlines: VecDeque<(Instant, StreamId)>,
+    sinks: Arc<Sinks>,
     consumer: Arc<Consumer>,
 }
 
@@ -169,9 +233,15 @@ impl Worker {
             Item::Read(id, permit) => self.read(id, permit),
             Item::Ready(id) => self.ready(id),
             Item::Stop(id) => drop(self.streams.remove(&id)),
-            Item::Events => self.consumer.serve(),
+            Item::Events => self.serve(),
             Item::Close => {}
         }
+    }
+
+    /// Nobody here is told each throttle time: they are counted when they are served.
+    fn serve(&self) {
+        self.consumer.serve();
+        self.consumer.context().take_throttles();
     }
 
     fn start(&mut self, id: StreamId, partition: TopicPartition, from: i64, sink: ReadSink) {
@@ -185,7 +255,10 @@ impl Worker {
                 // what arrived before the wake-up was set
                 self.ready(id);
             }
-            Err(error) => sink(id, ReadEvent::Failed(self.start_fault(&partition, &error))),
+            Err(error) => {
+                self.sinks.remove(id);
+                sink(id, ReadEvent::Failed(self.start_fault(&partition, &error)));
+            }
         }
     }
 
@@ -236,6 +309,7 @@ impl Worker {
             Filled::Broken(fault) => {
                 reading.cut(id, false);
                 (reading.sink)(id, ReadEvent::Failed(fault));
+                self.sinks.remove(id);
                 self.streams.remove(&id);
             }
         }
@@ -253,7 +327,7 @@ impl Worker {
 
     /// A wake-up that got lost must not stall a partition for longer than this takes to come round.
     fn look_after_all(&mut self) {
-        self.consumer.serve();
+        self.serve();
         let ids: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in ids {
             self.ready(id);

@@ -4,7 +4,7 @@
 //! it through its own retries. Nothing times out here: a delivery that "timed out" may have been written.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -12,9 +12,11 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::client::{Context, writer_config};
 use super::fault_map::class_of;
 use super::ffi::{Producer, Written};
+use super::thread;
 use super::wake::Inbox;
+use super::wire::Wire;
 use super::{Refusal, Write, WriteEvent, WriteSink, Writer};
-use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::fault::Fault;
 use crate::plan::ClusterSpec;
 
 /// How often the client is looked after when nothing happens.
@@ -25,6 +27,7 @@ const IDLE: Duration = Duration::from_secs(1);
 pub struct KafkaWriter {
     inbox: Arc<Inbox<Item>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    wire: Arc<Wire>,
 }
 
 #[derive(Debug)]
@@ -40,16 +43,16 @@ impl KafkaWriter {
         let inbox: Arc<Inbox<Item>> = Arc::default();
         let trouble = sink.clone();
         let context = Context::new(cluster, Some(Arc::new(move |fault| trouble(WriteEvent::Trouble(fault)))));
+        let wire = context.wire().clone();
         let events = inbox.clone();
         let doing = "the writer can't be made";
         let producer = Producer::new(&writer_config(cluster), context, Box::new(move || events.push(Item::Events)))
             .map_err(|error| Context::new(cluster, None).fault(doing, &error))?;
+        let crashed = sink.clone();
         let worker = Worker { alias: cluster.alias.clone(), inbox: inbox.clone(), producer, sink, told: false };
-        let thread = Builder::new()
-            .name(format!("write {}", cluster.alias))
-            .spawn(move || worker.run())
-            .map_err(|error| Fault::new(FaultClass::System, format!("{doing}: {error}")))?;
-        Ok(Self { inbox, thread: Mutex::new(Some(thread)) })
+        let crashed = move |fault| crashed(WriteEvent::Fatal(fault));
+        let thread = thread::spawn("write", &cluster.alias, move || worker.run(), crashed)?;
+        Ok(Self { inbox, thread: Mutex::new(Some(thread)), wire })
     }
 }
 
@@ -58,11 +61,19 @@ impl Writer for KafkaWriter {
         self.inbox.push(Item::Write(write));
     }
 
+    fn wire_bytes(&self) -> u64 {
+        self.wire.produced()
+    }
+
+    fn timed_out(&self) -> u64 {
+        self.wire.timed_out()
+    }
+
     fn close(&self) {
         self.inbox.push(Item::Close);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("a writer's thread panicked");
+        if let Some(thread) = thread {
+            thread.join().unwrap_or_default(); // what it died of is told already
         }
     }
 }
@@ -122,6 +133,9 @@ impl Worker {
 
     fn report(&mut self, done: &mut Vec<Written>) {
         self.producer.serve(done);
+        for throttle in self.producer.context().take_throttles() {
+            (self.sink)(WriteEvent::Throttled(throttle));
+        }
         let refused = done.iter().any(|written| !written.refused.is_empty());
         if refused && let Some((code, text)) = self.producer.fatal() {
             done.clear();

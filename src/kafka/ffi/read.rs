@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
@@ -32,9 +33,31 @@ impl Consumer {
         Ok(Self { events, client })
     }
 
+    /// The context, for what it was told.
+    pub(in crate::kafka) fn context(&self) -> &Context {
+        self.client.context()
+    }
+
     /// Passes on what the client has to say. Does not block.
     pub(in crate::kafka) fn serve(&self) {
         serve(&self.client, &self.events, 0, &mut Vec::new());
+    }
+
+    /// Asks any broker for the list of brokers, and for the topics that this client knows: whether one answers in time,
+    /// and why not.
+    pub(in crate::kafka) fn ask_for_brokers(&self, timeout: Duration) -> KafkaResult<()> {
+        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        let mut metadata = ptr::null();
+        // SAFETY: the client is alive; what comes back is destroyed once, and not looked at.
+        let error = unsafe {
+            let rk = self.client.native_ptr();
+            let error = sys::rd_kafka_metadata(rk, 0, ptr::null_mut(), &raw mut metadata, timeout_ms);
+            if !metadata.is_null() {
+                sys::rd_kafka_metadata_destroy(metadata);
+            }
+            error
+        };
+        if error == OK { Ok(()) } else { Err(KafkaError::MetadataFetch(error.into())) }
     }
 }
 
