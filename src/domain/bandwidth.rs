@@ -135,10 +135,9 @@ const SERIOUS: f64 = 0.3;
 /// How a limit grows, as in CUBIC (RFC 9438): in parts of what was allowed last, by the cube of the seconds after it is
 /// back there. Flat around what was allowed, 5 % above it after 4.4 s, 11 times as much after 26 s.
 const GROWTH: f64 = 0.0006;
-/// Throttle times this close to each other are one episode: requests that were under way together.
-const EPISODE_GAP: Duration = Duration::from_secs(1);
-/// One that goes on for longer asks for a new cut.
-const EPISODE: Duration = Duration::from_secs(5);
+/// Throttle times within this long after a cut are one episode, and cut no further unless they are longer: what went
+/// before is in the broker's window until then, and it throttles for that whatever the limit is now.
+const EPISODE: Duration = Duration::from_secs(13);
 /// A target is called throttled until this long after the last throttle period.
 const RECENT: Duration = Duration::from_secs(2);
 /// Without being throttled for this long there is no limit any more.
@@ -190,7 +189,7 @@ impl Pace {
         let average = self.sent.average(now);
         let mut learnt = match self.learnt {
             Some(learnt) if self.same_episode(learnt.begun, now) => learnt,
-            _ => Learnt { begun: now, before: self.used_limit(), average: 0.0, worst: 0.0, allowed: 0.0 },
+            _ => Learnt { begun: now, before: self.used_limit(now), average: 0.0, worst: 0.0, allowed: 0.0 },
         };
         learnt.average = learnt.average.max(average);
         learnt.worst = learnt.worst.max(throttle.as_secs_f64());
@@ -205,14 +204,15 @@ impl Pace {
 
     /// Whether a throttle time belongs to the episode that began then.
     fn same_episode(&self, begun: Duration, now: Duration) -> bool {
-        now < self.quiet_until || (now < self.quiet_until + EPISODE_GAP && now < begun + EPISODE)
+        now < self.quiet_until || now < begun + EPISODE
     }
 
-    /// The limit as far as it was used: a limit above what was sent says nothing about the broker.
-    fn used_limit(&self) -> Option<f64> {
+    /// The limit as far as it was used, unless it could not be: one above what was sent says nothing about the broker.
+    fn used_limit(&self, now: Duration) -> Option<f64> {
         let limit = self.bucket.rate().map(real)?;
         let busiest = self.sent.busiest();
-        Some(if busiest > 0.0 { limit.min(busiest) } else { limit })
+        let was_free = now.saturating_sub(self.quiet_until) >= EPISODE;
+        Some(if was_free && busiest > 0.0 { limit.min(busiest) } else { limit })
     }
 
     /// Notes bytes that went on the wire since the last time. The limit grows here: call it several times a second, with
@@ -490,8 +490,9 @@ mod tests {
 
     /// How a simulated broker slows its clients down.
     enum Rule {
-        /// Kafka's: 11 samples of a second; the answer comes at once and says for how long the channel is mute.
-        Kafka(VecDeque<(f64, f64)>),
+        /// Kafka's: 11 samples of a second (when it began, when it was last added to, bytes); the answer comes at once and
+        /// says for how long the channel is mute.
+        Kafka(VecDeque<(f64, f64, f64)>),
         /// CKafka's: a second is cut into tenths, and answers are late once one of them is full, longer the fuller.
         Tenths { tenth: u64, filled: f64 },
     }
@@ -518,14 +519,14 @@ mod tests {
             self.accepted.push((now, bytes));
             match &mut self.rule {
                 Rule::Kafka(samples) => {
-                    while samples.pop_front_if(|(start, _)| now - *start >= 11.0).is_some() {}
+                    while samples.pop_front_if(|(_, last, _)| now - *last >= 11.0).is_some() {}
                     match samples.back_mut() {
-                        Some((start, sum)) if now - *start < 1.0 => *sum += bytes,
-                        _ => samples.push_back((now, bytes)),
+                        Some((start, last, sum)) if now - *start < 1.0 => (*last, *sum) = (now, *sum + bytes),
+                        _ => samples.push_back((now, now, bytes)),
                     }
                     let elapsed = now - samples[0].0;
                     let window = elapsed + (10.0 - elapsed.floor()).max(0.0);
-                    let rate = samples.iter().map(|(_, bytes)| bytes).sum::<f64>() / window;
+                    let rate = samples.iter().map(|(.., bytes)| bytes).sum::<f64>() / window;
                     let throttle = ((rate - self.quota) / self.quota * window).max(0.0);
                     self.mute_until = now + throttle;
                     (throttle, now)
@@ -545,6 +546,7 @@ mod tests {
     /// A client that could send 100 MiB/s, with five requests under way and an answer after 2 ms.
     struct Simulation {
         broker: Broker,
+        link: u64,
         pace: Pace,
         request: u64,
         now: u64,
@@ -559,7 +561,18 @@ mod tests {
     impl Simulation {
         fn new(broker: Broker, request: u64) -> Self {
             let (pace, answers, throttles) = (Pace::default(), VecDeque::new(), Vec::new());
-            Self { broker, pace, request, now: 0, link_free: 0.0, answers, under_way: 0, throttles, untold: 0 }
+            Self {
+                broker,
+                link: 100 * MIB,
+                pace,
+                request,
+                now: 0,
+                link_free: 0.0,
+                answers,
+                under_way: 0,
+                throttles,
+                untold: 0,
+            }
         }
 
         /// Runs up to a time in seconds.
@@ -584,7 +597,7 @@ mod tests {
                     let bytes = self.pace.part().min(self.request);
                     self.pace.take(now, bytes);
                     self.untold += bytes;
-                    self.link_free = self.link_free.max(at) + real(bytes) / real(100 * MIB);
+                    self.link_free = self.link_free.max(at) + real(bytes) / real(self.link);
                     self.broker.inbox.push_back((self.link_free + LATENCY, real(bytes)));
                     self.under_way += 1;
                 }
@@ -623,6 +636,20 @@ mod tests {
                 let longest = simulation.longest_throttle(15.0);
                 let said = format!("quota {quota}, request {request}: {low:.3} to {high:.3}, throttled {longest:.2} s");
                 assert!(low >= 0.9 && high <= 1.02 && longest < 5.0, "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_went_before_the_first_cut_does_not_count_against_it() {
+        // as long as it is in the broker's window, the broker throttles whatever is sent
+        for link in [5, 8, 12, 20, 40].map(|times| times * MIB) {
+            for request in [64 * KIB, 256 * KIB, MIB] {
+                let mut simulation = Simulation { link, ..Simulation::new(Broker::kafka(MIB), request) };
+                simulation.run(120.0);
+                let (low, high) = simulation.throughput(15.0);
+                let said = format!("link {link}, request {request}: {low:.3} to {high:.3}");
+                assert!(low >= 0.9 && high <= 1.02, "{said}");
             }
         }
     }
