@@ -58,15 +58,6 @@ pub enum OffsetAt {
     Timestamp(i64),
 }
 
-/// What a target topic takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TopicLimits {
-    /// The largest batch of records that it takes, in bytes, compressed: `max.message.bytes`.
-    pub max_bytes: u64,
-    /// Whether records need a key: `cleanup.policy` has `compact`.
-    pub compacted: bool,
-}
-
 /// A topic to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopicSpec {
