@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use anabranch::domain::batch::{OffsetRange, Payload, Permit, RecordBatch, Records};
+use anabranch::domain::batch::{TopicLimits, OffsetRange, Payload, Permit, RecordBatch, Records};
 use anabranch::domain::routing::{Partitioning, murmur2};
 use anabranch::domain::topic_partition::TopicPartition;
 use anabranch::domain::watermark::Watermark;
@@ -91,7 +91,8 @@ impl Permit for Free {
 }
 
 fn feeds(c: &mut Criterion) {
-    let topic = TargetTopic { name: "t".into(), partitions: 1, partitioning: Partitioning::Keep };
+    let limits = TopicLimits::default();
+    let topic = TargetTopic { name: "t".into(), partitions: 1, partitioning: Partitioning::Keep, limits };
     let topic = Arc::new(topic);
     let batch = |start| {
         let range = OffsetRange { start, end: start + 1 };
@@ -109,7 +110,7 @@ fn feeds(c: &mut Criterion) {
             feed.acknowledged = Some(now);
             for batch in &batches {
                 feed.offer(batch.clone(), Origin::Live);
-                black_box(feed.take(now));
+                black_box(feed.take(now, u64::MAX));
             }
             feed
         });

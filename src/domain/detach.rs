@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::retry::{Backoff, OnExhausted, Policy};
+
 /// A target that acknowledged nothing for this long while it held the others up is down or frozen. A healthy broker's
 /// disk or garbage collector can take a second.
 pub const FROZEN_GRACE: Duration = Duration::from_secs(2);
@@ -13,6 +15,15 @@ pub const FROZEN_GRACE: Duration = Duration::from_secs(2);
 pub const SLOW_GRACE: Duration = Duration::from_secs(4);
 /// A target within this many records of the shared read joins it. What is in between is read twice.
 pub const JOIN_WITHIN: i64 = 20_000;
+
+/// How long a target that held the others up keeps to its own read before it may follow the shared one again: longer each
+/// time, or one that is slow for good would hold them up again and again.
+pub const REST: Policy = Policy {
+    attempts: None,
+    backoff: Backoff::doubling(Duration::from_secs(5), Duration::from_secs(60)),
+    max_age: None,
+    on_exhausted: OnExhausted::Block,
+};
 
 /// What a target holds of the in-flight budget right now.
 #[derive(Clone, Copy, Debug)]

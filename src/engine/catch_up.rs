@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 
+use super::clock::now;
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
 use super::flow::Lane;
@@ -63,6 +65,8 @@ pub struct Params {
 pub struct CatchUp {
     params: Params,
     reader: Option<Arc<dyn Reader>>,
+    /// The limit for what this reader reads.
+    read_limit: Option<ReadLimit>,
     reads: HashMap<TopicPartition, OwnRead>,
     _watch: DeathWatch,
 }
@@ -73,23 +77,29 @@ struct OwnRead {
     asked: bool,
     /// The target's turn at this partition.
     turn: u64,
+    /// When the router may be asked.
+    not_before: Duration,
+    /// What it needs next.
+    next: i64,
 }
 
 impl CatchUp {
     /// A catch-up that reads nothing yet.
     pub fn new(params: Params) -> Self {
         let watch = (params.watch)("catch-up");
-        Self { params, reader: None, reads: HashMap::new(), _watch: watch }
+        Self { params, reader: None, read_limit: None, reads: HashMap::new(), _watch: watch }
     }
 
     fn reader(&mut self) -> Result<Arc<dyn Reader>, Fault> {
-        if self.reader.is_none() {
-            self.reader = Some((self.params.open_reader)()?);
+        if let Some(reader) = &self.reader {
+            return Ok(reader.clone());
         }
-        self.reader.clone().ok_or_else(|| unreachable!("it was made just now"))
+        let reader = (self.params.open_reader)()?;
+        self.read_limit = self.params.read_limit.as_ref().map(|limit| limit.of(&reader));
+        Ok(self.reader.insert(reader).clone())
     }
 
-    fn start(&mut self, from: CatchUpFrom, ctx: &Context<Self>) {
+    fn start(&mut self, from: CatchUpFrom, ctx: &mut Context<Self>) {
         let reader = match self.reader() {
             Ok(reader) => reader,
             Err(fault) => {
@@ -101,7 +111,6 @@ impl CatchUp {
                 });
             }
         };
-        let read_limit = self.params.read_limit.as_ref().map(|limit| limit.of(&reader));
         let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
             partition: from.partition.clone(),
             reader,
@@ -112,12 +121,30 @@ impl CatchUp {
             owner: self.params.owner.clone(),
             generation: from.turn,
             retries: self.params.retries.clone(),
-            read_limit,
+            read_limit: self.read_limit.clone(),
             watch: (self.params.watch)("consumer"),
         }));
         // a former one ends when it is replaced
         consumer.addr().do_send(Seek(Some(from.next)));
-        self.reads.insert(from.partition, OwnRead { consumer, asked: false, turn: from.turn });
+        let CatchUpFrom { partition, next, turn, not_before } = from;
+        let rest = not_before.saturating_sub(now());
+        if !rest.is_zero() {
+            // nothing may be read by then that would bring it to ask
+            let partition = partition.clone();
+            ctx.run_later(rest, move |this, _| this.ask_if_close(&partition));
+        }
+        self.reads.insert(partition, OwnRead { consumer, asked: false, turn, not_before, next });
+    }
+
+    /// Asks the router for the shared read, if that is close, and the target may.
+    fn ask_if_close(&mut self, partition: &TopicPartition) {
+        let Some(read) = self.reads.get_mut(partition) else { return };
+        let close = self.params.progress.live(partition).is_none_or(|live| live - read.next <= JOIN_WITHIN);
+        if close && !read.asked && now() >= read.not_before {
+            read.asked = true;
+            let (target, partition) = (self.params.target, partition.clone());
+            self.params.router.do_send(Attach { target, partition, next: read.next, turn: read.turn });
+        }
     }
 }
 
@@ -167,14 +194,11 @@ impl Handler<BatchRead> for CatchUp {
         failpoint!("catch-up", _ctx);
         let read = self.reads.get_mut(&batch.partition).filter(|read| read.turn == generation);
         let Some(read) = read else { return };
-        let (partition, next) = (batch.partition.clone(), batch.range.end);
+        read.next = batch.range.end;
+        let partition = batch.partition.clone();
         self.params.progress.read.add(batch.payload.record_count() as u64, batch.payload.data_bytes());
         self.params.producer.do_send(Produce { batch: Arc::new(batch), origin: Origin::CatchUp });
-        let close = self.params.progress.live(&partition).is_none_or(|live| live - next <= JOIN_WITHIN);
-        if close && !read.asked {
-            read.asked = true;
-            self.params.router.do_send(Attach { target: self.params.target, partition, next, turn: read.turn });
-        }
+        self.ask_if_close(&partition);
     }
 }
 

@@ -70,7 +70,7 @@ impl Route {
         let generation = self.params.lasting.retries.next_generation(&child);
         let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
             partition: partition.clone(),
-            read_limit: self.params.lasting.read_limit.as_ref().map(|limit| limit.of(&reader)),
+            read_limit: self.read_limit.clone(),
             reader,
             lane: self.live.clone(),
             batch_bytes: self.params.plan.batch.max_bytes,
@@ -106,6 +106,7 @@ impl Route {
             return Ok(reader.clone());
         }
         let reader = open_reader(&self.params.plan, self.params.plan.in_flight / 4, partitions_of(&self.topics).len())?;
+        self.read_limit = self.params.lasting.read_limit.as_ref().map(|limit| limit.of(&reader));
         Ok(self.reader.insert(reader).clone())
     }
 

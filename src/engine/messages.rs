@@ -1,6 +1,7 @@
 //! Every message between the actors: one noun each, one message per batch and never one per record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Addr, Message};
 
@@ -174,6 +175,8 @@ pub struct CatchUpFrom {
     pub next: i64,
     /// The target's turn at this partition.
     pub turn: u64,
+    /// When it may ask for the shared read again, however close it is.
+    pub not_before: Duration,
 }
 
 /// To the catch-up: the target does not need it any more for this partition.

@@ -152,3 +152,65 @@ pub fn show_rate(rate: u64) -> String {
     let number = format!("{:.1}", rate / f64::from(1_u32 << size));
     format!("{}{unit}/s", number.strip_suffix(".0").unwrap_or(&number))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Senders that always have something to send, woken by timers of a millisecond: bytes per second of each.
+    fn play(senders: &mut [(Pacer, Urgency)], time: Duration) -> Vec<u64> {
+        const TICK: Duration = Duration::from_millis(1);
+        let (start, mut now) = (Duration::from_secs(100), Duration::from_secs(100));
+        let mut due = vec![start; senders.len()];
+        let mut sent = vec![0; senders.len()];
+        while now < start + time {
+            for (at, (pacer, urgency)) in senders.iter_mut().enumerate() {
+                while due[at] <= now {
+                    match pacer.delay(now, *urgency) {
+                        None => {
+                            let part = pacer.part().min(MIB);
+                            pacer.took(now, part);
+                            sent[at] += part;
+                        }
+                        Some(delay) => due[at] = now + delay.wait + TICK,
+                    }
+                }
+            }
+            now += TICK;
+        }
+        sent.iter().map(|bytes| bytes / time.as_secs()).collect()
+    }
+
+    fn near(rate: u64, expected: u64) -> bool {
+        rate * 100 >= expected * 95 && rate * 100 <= expected * 105
+    }
+
+    #[test]
+    fn nested_limits_hold_together_and_are_used() {
+        for urgencies in [[Urgency::Live; 3], [Urgency::CatchUp, Urgency::Live, Urgency::Live], [Urgency::CatchUp; 3]] {
+            let (process, route) = (Limit::new("process", 6 * MIB), Limit::new("route", 4 * MIB));
+            let target = Limit::new("target", 2 * MIB);
+            let limits = [
+                vec![target.clone(), route.clone(), process.clone()],
+                vec![route.clone(), process.clone()],
+                vec![process.clone()],
+            ];
+            let mut senders: Vec<_> = limits.map(Pacer::new).into_iter().zip(urgencies).collect();
+            let rates = play(&mut senders, Duration::from_secs(20));
+            let all: u64 = rates.iter().sum();
+            println!("{urgencies:?}: {rates:?}");
+            assert!(near(all, 6 * MIB), "{urgencies:?}: {rates:?}, {all} in all");
+            assert!(rates[0] <= 2 * MIB * 105 / 100 && rates[0] + rates[1] <= 4 * MIB * 105 / 100, "{rates:?}");
+            assert!(rates.iter().all(|rate| *rate > 50_000), "nobody is starved: {rates:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_shown_as_they_are_written() {
+        assert_eq!(show_rate(5 * MIB), "5MiB/s");
+        assert_eq!(show_rate(1_000_000), "976.6KiB/s");
+        assert_eq!(show_rate(512), "512B/s");
+    }
+}

@@ -28,7 +28,7 @@ impl ReadLimit {
         Self { limit, state: Arc::default(), reader: None }
     }
 
-    /// The same limit, for what this reader reads.
+    /// The same limit, for what this reader reads: once per reader, whose consumers share it.
     pub fn of(&self, reader: &Arc<dyn Reader>) -> Self {
         Self { limit: self.limit.clone(), state: Arc::default(), reader: Some(reader.clone()) }
     }

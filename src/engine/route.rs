@@ -20,6 +20,7 @@ use super::messages::{Child, ChildGone, Drain, Drained, Leave, Ping, ReadState, 
 use super::partition_consumer::PartitionConsumer;
 use super::preparation::Topics;
 use super::progress::{TargetIndex, TargetStats};
+use super::read_limit::ReadLimit;
 use super::refusals::millis;
 use super::retries::What;
 use super::router::Router;
@@ -85,6 +86,8 @@ pub struct Route {
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
+    /// The limit for what the reader reads.
+    pub(super) read_limit: Option<ReadLimit>,
     pub(super) consumers: HashMap<TopicPartition, Life<PartitionConsumer>>,
     /// Partitions whose consumer is gone and waits to be made anew.
     pub(super) resting: HashMap<TopicPartition, u64>,
@@ -114,6 +117,7 @@ impl Route {
             targets,
             stopping: None,
             reader: None,
+            read_limit: None,
             consumers: HashMap::new(),
             resting: HashMap::new(),
             generations: HashMap::new(),

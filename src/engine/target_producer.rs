@@ -14,7 +14,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
 
 use super::catch_up::CatchUp;
-use super::clock::now;
+use super::clock::{dice, now};
 use super::dead_letter_producer::DeadLetterProducer;
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
@@ -31,6 +31,8 @@ use super::retries::Retries;
 use super::router::Router;
 use super::status::RouteStatus;
 use super::trouble::Silence;
+use crate::domain::detach::REST;
+use crate::domain::retry::{Attempts, Next};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::{WriteEvent, Writer};
 use crate::plan::TargetPlan;
@@ -96,6 +98,9 @@ pub struct TargetProducer {
     pub(super) with_writer: Window,
     pub(super) tickets: u64,
     pub(super) silence: Silence,
+    /// How often it had to leave the shared read in a row, and until when it keeps to its own.
+    follows: Attempts,
+    rests_until: Duration,
     pub(super) draining: bool,
 }
 
@@ -116,6 +121,8 @@ impl TargetProducer {
             envelopes: HashMap::new(),
             tickets: 0,
             silence: Silence::default(),
+            follows: Attempts::default(),
+            rests_until: Duration::ZERO,
             draining: false,
         }
     }
@@ -164,20 +171,26 @@ impl TargetProducer {
         }
     }
 
+    /// Asks for the shared read; a target that has just held the others up goes on by itself for a while.
     fn ask(&mut self, partition: &TopicPartition) {
         let Some(feed) = self.feeds.get_mut(partition) else { return };
-        feed.mode = Mode::Asking;
         let (target, next, turn) = (self.params.target, feed.next(), feed.turn);
+        if self.rests_until > now() {
+            feed.mode = Mode::CatchingUp;
+            return self.catch_up_from(partition.clone(), next, turn);
+        }
+        feed.mode = Mode::Asking;
         self.params.router.do_send(Attach { target, partition: partition.clone(), next, turn });
     }
 
     fn catch_up_from(&self, partition: TopicPartition, next: i64, turn: u64) {
         if let Some(catch_up) = &self.catch_up {
-            catch_up.do_send(CatchUpFrom { partition, next, turn });
+            catch_up.do_send(CatchUpFrom { partition, next, turn, not_before: self.rests_until });
         }
     }
 
-    fn joined(&self, partition: &TopicPartition) {
+    fn joined(&mut self, partition: &TopicPartition) {
+        self.follows.works(now());
         if let Some(catch_up) = &self.catch_up {
             catch_up.do_send(CaughtUp(partition.clone()));
         }
@@ -377,7 +390,10 @@ impl Handler<Leave> for TargetProducer {
         if leaving.is_empty() {
             return;
         }
-        tracing::warn!(target = %self.name(), partitions = leaving.len(),
+        if let Next::Again { delay, .. } = self.follows.failed(&REST, now(), dice()) {
+            self.rests_until = now() + delay;
+        }
+        tracing::warn!(route = %self.params.story.route.name, target = %self.name(), partitions = leaving.len(),
             "detached: it holds the others up and goes on by its own read");
         for partition in leaving {
             self.leave(&partition);
