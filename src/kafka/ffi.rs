@@ -187,3 +187,18 @@ impl Drop for Topic {
         unsafe { sys::rd_kafka_topic_destroy(self.0.as_ptr()) };
     }
 }
+
+/// Every error code that the linked library knows, with its name for it.
+#[cfg(test)]
+pub(super) fn known_codes() -> Vec<(RDKafkaErrorCode, String)> {
+    let (mut descriptions, mut count) = (ptr::null(), 0);
+    // SAFETY: the library's own table, which is never freed.
+    let table = unsafe {
+        sys::rd_kafka_get_err_descs(&raw mut descriptions, &raw mut count);
+        std::slice::from_raw_parts(descriptions, count)
+    };
+    // gaps between the codes, and the marks at the ends, have no text
+    let known = table.iter().filter(|row| !row.desc.is_null());
+    // SAFETY: names are C strings where there is a text.
+    known.map(|row| (row.code.into(), unsafe { lossy(row.name) })).collect()
+}
