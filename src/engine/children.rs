@@ -12,7 +12,7 @@ use super::partition_consumer::{Params as ConsumerParams, PartitionConsumer};
 use super::preparation::partitions_of;
 use super::refusals::millis;
 use super::retries::What;
-use super::route::Route;
+use super::route::{Index, Route};
 use super::router::Router;
 use super::source::open_reader;
 use crate::domain::fault::{Fault, FaultClass};
@@ -177,6 +177,27 @@ impl Route {
                 tracing::error!(route = %this.name(), "{fault}");
             }
         });
+    }
+
+    /// A reader's own thread has panicked, and none of its partitions can be read any more. All of its consumers go, and a
+    /// new reader is opened for the new ones.
+    pub(super) fn reader_gone(&mut self, target: Option<Index>, fault: Fault, ctx: &mut Context<Self>) {
+        let gone = |child, actor, generation| ChildGone { child, actor, generation, end: End::Stopped, fault: None };
+        if let Some(target) = target {
+            let generation = self.targets[target].generation();
+            let fault = Some(fault);
+            return ctx.notify(ChildGone { fault, ..gone(Child::Target(target), "catch-up", generation) });
+        }
+        // every partition tells of it: the first word counts
+        if self.reader.take().is_some() {
+            tracing::error!(route = %self.name(), "{fault}");
+            let consumers: Vec<TopicPartition> = self.consumers.keys().cloned().collect();
+            for partition in consumers {
+                let generation = self.generations.get(&partition).copied().unwrap_or_default();
+                let gone = gone(Child::Consumer(partition.clone()), "consumer", generation);
+                self.consumer_gone(partition, &gone, ctx);
+            }
+        }
     }
 
     /// The router is gone, and knows alone who follows what: the route starts again.

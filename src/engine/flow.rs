@@ -104,11 +104,6 @@ impl Lane {
         permit
     }
 
-    /// How urgent its reads are.
-    pub fn urgency(&self) -> Urgency {
-        self.urgency
-    }
-
     /// Whether somebody in this lane waits for a permit.
     pub fn waits(&self) -> bool {
         let waiting = self.flow.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -44,9 +44,24 @@ pub struct Pacer {
     /// Payload that was acknowledged, and what was sent for it.
     acknowledged: u64,
     sent: u64,
-    /// Since when parts of each urgency wait.
-    waiting: [Option<Duration>; 2],
+    /// Since when a part that catches up waits.
+    waiting: Option<Duration>,
+    /// The place that the next part has in all limits.
+    reserved: Option<Reserved>,
 }
+
+/// A part's place. It is taken before it is there, first come, first served: or whoever wakes up first would have it, and
+/// that could be the same one every time.
+#[derive(Clone, Copy, Debug)]
+struct Reserved {
+    at: Duration,
+    wire: u64,
+    /// Which limit makes it wait.
+    by: Option<usize>,
+}
+
+/// Who catches up waits until nobody else wants to go, but not for longer than this: then it takes a place as well.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Pacer {
     /// A pace under these limits, all of which have to allow a part.
@@ -57,34 +72,62 @@ impl Pacer {
             ratio: WireRatio::default(),
             acknowledged: 0,
             sent: 0,
-            waiting: [None; 2],
+            waiting: None,
+            reserved: None,
         }
     }
 
     /// Whether a part has to wait. `None`: it may go.
     pub fn delay(&mut self, now: Duration, urgency: Urgency) -> Option<Delay> {
-        let since = &mut self.waiting[usize::from(urgency == Urgency::CatchUp)];
-        let waited = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
-        let broker = self.pace.wait(now, urgency, waited);
-        let mut longest = Delay { wait: broker, reason: String::new() };
-        let mut by = None;
-        for limit in &self.limits {
-            let wait = limit.bucket().wait(now, urgency, waited);
-            if wait > longest.wait {
-                longest.wait = wait;
-                by = Some(limit);
-            }
-        }
-        if longest.wait.is_zero() {
-            *since = None;
+        let broker = self.pace.wait(now, Urgency::Live, Duration::ZERO);
+        let reserved = match (self.reserved, urgency) {
+            (Some(reserved), _) => reserved,
+            (None, _) if self.limits.is_empty() => Reserved { at: now, wire: 0, by: None },
+            (None, Urgency::CatchUp) if self.is_patient(now) => match self.idle_in(now) {
+                wait if wait.is_zero() => self.reserve(now),
+                wait => return Some(Delay { wait, reason: "what is live goes first".to_owned() }),
+            },
+            (None, _) => self.reserve(now),
+        };
+        let wait = reserved.at.saturating_sub(now);
+        if wait.max(broker).is_zero() {
+            self.waiting = None;
             return None;
         }
-        since.get_or_insert(now);
-        longest.reason = match by {
-            Some(limit) => format!("{} allows {}", limit.name, limit.bucket().rate().map_or_else(String::new, show_rate)),
+        let limit = reserved.by.filter(|_| wait >= broker).and_then(|by| self.limits.get(by));
+        let reason = match limit {
+            Some(limit) => {
+                format!("{} allows {}", limit.name, limit.bucket().rate().map_or_else(String::new, show_rate))
+            }
             None => self.throttled_by_broker(),
         };
-        Some(longest)
+        Some(Delay { wait: wait.max(broker), reason })
+    }
+
+    /// Whether a part that catches up still lets others go first.
+    fn is_patient(&mut self, now: Duration) -> bool {
+        now.saturating_sub(*self.waiting.get_or_insert(now)) < PATIENCE
+    }
+
+    /// How long until all limits have something to spare.
+    fn idle_in(&self, now: Duration) -> Duration {
+        let waits = self.limits.iter().map(|limit| limit.bucket().wait(now, Urgency::CatchUp, Duration::ZERO));
+        waits.fold(Duration::ZERO, Duration::max)
+    }
+
+    /// Takes a place in all limits.
+    fn reserve(&mut self, now: Duration) -> Reserved {
+        let wire = self.limits.iter().map(|limit| limit.bucket().part()).min().unwrap_or(u64::MAX);
+        let mut reserved = Reserved { at: now, wire, by: None };
+        for (index, limit) in self.limits.iter().enumerate() {
+            let mut bucket = limit.bucket();
+            let at = now + bucket.wait(now, Urgency::Live, Duration::ZERO);
+            if at > reserved.at {
+                (reserved.at, reserved.by) = (at, Some(index));
+            }
+            bucket.take(now, wire);
+        }
+        *self.reserved.insert(reserved)
     }
 
     /// Why the broker's throttling slows this target down.
@@ -112,8 +155,11 @@ impl Pacer {
     pub fn took(&mut self, now: Duration, payload: u64) {
         let wire = self.ratio.charge(payload);
         self.pace.take(now, wire);
+        let reserved = self.reserved.take().map_or(0, |reserved| reserved.wire);
         for limit in &self.limits {
-            limit.bucket().take(now, wire);
+            let mut bucket = limit.bucket();
+            bucket.refund(reserved);
+            bucket.take(now, wire);
         }
     }
 

@@ -86,20 +86,23 @@ impl PartitionConsumer {
     /// Waits for its turn and a permit, then asks for a batch; unless the stream is another one by then. `needed`: what
     /// the next record takes, where that is more than a batch.
     fn ask(&mut self, needed: u64, stream: StreamId, ctx: &mut Context<Self>) {
-        let mut bytes = needed.max(self.params.batch_bytes);
-        if let Some(limit) = &self.params.read_limit {
-            let wait = limit.wait(self.params.lane.urgency());
-            if !wait.is_zero() {
-                ctx.run_later(wait, move |this, ctx| {
-                    if this.stream == Some(stream) {
-                        this.ask(needed, stream, ctx);
-                    }
-                });
-                return;
-            }
-            bytes = needed.max(limit.part().min(self.params.batch_bytes));
-            self.taken += limit.take(bytes);
+        let Some(limit) = &self.params.read_limit else {
+            return self.acquire(needed.max(self.params.batch_bytes), stream, ctx);
+        };
+        let bytes = needed.max(limit.part().min(self.params.batch_bytes));
+        let (wait, taken) = limit.reserve(bytes);
+        self.taken += taken;
+        if wait.is_zero() {
+            return self.acquire(bytes, stream, ctx);
         }
+        ctx.run_later(wait, move |this, ctx| {
+            if this.stream == Some(stream) {
+                this.acquire(bytes, stream, ctx);
+            }
+        });
+    }
+
+    fn acquire(&self, bytes: u64, stream: StreamId, ctx: &mut Context<Self>) {
         let permit = self.params.lane.acquire(bytes).into_actor(self);
         ctx.spawn(permit.map(move |permit, this, _| {
             if let Ok(permit) = permit

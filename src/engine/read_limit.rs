@@ -33,22 +33,20 @@ impl ReadLimit {
         Self { limit: self.limit.clone(), state: Arc::default(), reader: Some(reader.clone()) }
     }
 
-    /// How long to wait before the next read.
-    pub fn wait(&self, urgency: Urgency) -> Duration {
-        self.limit.bucket().wait(now(), urgency, Duration::ZERO)
-    }
-
     /// The most bytes to read in one go, of payload.
     pub fn part(&self) -> u64 {
         let wire = self.limit.bucket().part();
         self.state().ratio.payload_of(wire)
     }
 
-    /// Takes what is about to be read, so that readers that ask at the same moment get their turns one by one.
-    pub fn take(&self, payload: u64) -> u64 {
+    /// Takes a place for what is about to be read, first come, first served: how long to wait for it, and what it was
+    /// charged.
+    pub fn reserve(&self, payload: u64) -> (Duration, u64) {
         let wire = self.state().ratio.charge(payload);
-        self.limit.bucket().take(now(), wire);
-        wire
+        let mut bucket = self.limit.bucket();
+        let wait = bucket.wait(now(), Urgency::Live, Duration::ZERO);
+        bucket.take(now(), wire);
+        (wait, wire)
     }
 
     /// Settles what was taken against what was read.

@@ -265,8 +265,11 @@ impl Handler<Drained> for Route {
 impl Handler<ReadState> for Route {
     type Result = ();
 
-    fn handle(&mut self, read: ReadState, _: &mut Self::Context) {
+    fn handle(&mut self, read: ReadState, ctx: &mut Self::Context) {
         let ReadState { target, partition, fault, lost } = read;
+        if let Some(fault) = fault.as_ref().filter(|fault| fault.class == FaultClass::Crash) {
+            return self.reader_gone(target, fault.clone(), ctx);
+        }
         let stops = lost || fault.as_ref().is_some_and(|fault| fault.class == FaultClass::Config);
         match (fault, target) {
             (Some(fault), _) if !stops => {

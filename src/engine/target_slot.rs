@@ -81,6 +81,10 @@ impl TargetSlot {
         self.refused.contains_key(&*partition.topic) || self.gaps.contains_key(partition)
     }
 
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// The first of its actors that hangs, and which life it is in.
     pub(super) fn hung(&self, rounds: Rounds) -> Option<(&'static str, u64)> {
         let cast = self.cast.as_ref()?;
