@@ -88,6 +88,9 @@ impl Permit for Free {
         0
     }
     fn shrink_to(&mut self, _: u64) {}
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
 }
 
 fn feeds(c: &mut Criterion) {

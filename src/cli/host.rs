@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Failure;
+use super::watchdog::Watchdog;
 use crate::engine::progress::Progress;
 use crate::engine::{Ended, Engine, Options};
 use crate::plan::Plan;
@@ -40,6 +41,8 @@ pub fn host(plan: &Plan, options: Options, every: Duration, watcher: Watcher<'_>
 async fn drive(plan: &Plan, options: Options, every: Duration, watcher: Watcher<'_>) -> std::io::Result<Ended> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let watchdog = Watchdog::start(plan.limits.stall)?;
+    let mut meals = interval(Watchdog::appetite(plan.limits.stall));
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut engine = Engine::start(plan, options);
@@ -48,6 +51,10 @@ async fn drive(plan: &Plan, options: Options, every: Duration, watcher: Watcher<
     loop {
         let signalled = tokio::select! {
             ended = engine.ended() => return Ok(ended),
+            _ = meals.tick() => {
+                watchdog.feed();
+                continue;
+            }
             _ = terminate.recv() => true,
             _ = interrupt.recv() => true,
             _ = ticks.tick() => {

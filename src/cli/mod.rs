@@ -7,6 +7,7 @@ pub mod demo;
 pub mod host;
 pub mod plan_cmd;
 pub mod run;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -3,6 +3,7 @@
 //! A batch says which source offsets it covers and how large it is. Its payload is opaque to everything but the
 //! reader that filled it and the writer that empties it, so the router, flow control and progress never look inside.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub trait Permit: fmt::Debug + Send + Sync {
     fn bytes(&self) -> u64;
     /// Gives back what is above `bytes`.
     fn shrink_to(&mut self, bytes: u64);
+    /// For those who gave it.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// Consecutive records of one source partition, and the permit for the bytes that they occupy.
@@ -51,6 +54,11 @@ impl RecordBatch {
     pub fn new(partition: TopicPartition, range: OffsetRange, payload: Payload, mut permit: Box<dyn Permit>) -> Self {
         permit.shrink_to(payload.footprint());
         Self { partition, range, payload, permit }
+    }
+
+    /// Its permit, for those who gave it.
+    pub fn permit(&self) -> &dyn Permit {
+        &*self.permit
     }
 
     /// Bytes in flight because of this batch.

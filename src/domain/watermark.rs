@@ -40,6 +40,12 @@ impl Watermark {
         self.open.push_back((range, false));
     }
 
+    /// Everything below `offset` is acknowledged, and what was handed over beyond it is to be handed over again.
+    pub fn rewind_to(&mut self, offset: i64) {
+        self.offset = self.offset.max(offset);
+        self.open.clear();
+    }
+
     /// Notes that the batch which ends at `end` is acknowledged; says whether the watermark rose.
     pub fn acknowledge(&mut self, end: i64) -> bool {
         if let Some(batch) = self.open.iter_mut().find(|(range, _)| range.end == end) {

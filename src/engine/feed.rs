@@ -75,6 +75,10 @@ pub struct Feed {
     pub refused_before: bool,
     /// Refused records that are on their way to somewhere else: nothing is tried before that is done.
     pub diverting: Option<Diversion>,
+    /// Whether it waits behind a record whose attempts are used up, and has let go of everything meanwhile.
+    pub blocked: bool,
+    /// Since when the writer has something of it and has said nothing.
+    pub quiet_since: Option<Duration>,
     /// Whether it stands in the line of feeds with something to hand over.
     pub listed: bool,
     /// Bytes handed to the writer and not acknowledged.
@@ -104,6 +108,8 @@ impl Feed {
             retry_at: None,
             refused_before: false,
             diverting: None,
+            blocked: false,
+            quiet_since: None,
             listed: false,
             handed: 0,
             most: Most::default(),
@@ -251,6 +257,14 @@ impl Feed {
         self.ahead.drain(..).map(|batch| batch.in_flight_bytes()).sum()
     }
 
+    /// Lets go of everything, and goes on from `offset` when it is read again: everything below is acknowledged.
+    pub fn rewind_to(&mut self, offset: i64) {
+        self.let_go();
+        self.refused = Refused::default();
+        self.watermark.rewind_to(offset);
+        (self.handed, self.under_way) = (0, 0);
+    }
+
     /// Lets go of everything that is not under way.
     pub fn let_go(&mut self) {
         self.queue.clear();
@@ -325,6 +339,9 @@ mod tests {
             0
         }
         fn shrink_to(&mut self, _: u64) {}
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
     }
 
     fn records(start: i64, end: i64, sizes: &[usize]) -> SharedBatch {

@@ -4,14 +4,15 @@
 //! (process, route, catching-up target) and a permit passes all of its gates or none. Waiting is first come, first
 //! served within a lane; live reads go before those that catch up.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
 pub use crate::domain::bandwidth::Urgency;
-use crate::domain::batch::Permit;
+use crate::domain::batch::{Permit, RecordBatch};
 
 /// The process's permits.
 #[derive(Debug, Default)]
@@ -153,7 +154,8 @@ fn grant(
             left.push_back(waiter);
         } else {
             gates.iter().for_each(|gate| gate.take(waiter.charged));
-            let permit = FlowPermit { lane: waiter.lane, bytes: waiter.bytes, charged: waiter.charged };
+            let Lane { flow, gates, .. } = waiter.lane;
+            let permit = FlowPermit { flow, gates: Mutex::new(gates), bytes: waiter.bytes, charged: waiter.charged };
             granted.push((waiter.granted, permit));
         }
     }
@@ -163,15 +165,43 @@ fn grant(
 /// The right to hold bytes in flight; given back when dropped.
 #[derive(Debug)]
 pub struct FlowPermit {
-    lane: Lane,
+    flow: Arc<Flow>,
+    gates: Mutex<Arc<[Arc<Gate>]>>,
     bytes: u64,
     /// What the gates were charged: less than `bytes` where that is more than they can give.
     charged: u64,
 }
 
 impl FlowPermit {
+    fn gates(&self) -> MutexGuard<'_, Arc<[Arc<Gate>]>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn give_back(&self, bytes: u64) {
-        self.lane.flow.with(|_| self.lane.gates.iter().for_each(|gate| gate.give_back(bytes)));
+        let gates = self.gates().clone();
+        self.flow.with(|_| gates.iter().for_each(|gate| gate.give_back(bytes)));
+    }
+
+    /// Lets go of the gates that it passed, and counts at those of another lane, whether they have room or not: what one
+    /// target alone still holds of the shared read is not to be missed by the others.
+    pub fn move_to(&self, lane: &Lane) {
+        let mut gates = self.gates();
+        if Arc::ptr_eq(&gates, &lane.gates) {
+            return;
+        }
+        let former = std::mem::replace(&mut *gates, lane.gates.clone());
+        drop(gates);
+        self.flow.with(|_| {
+            former.iter().for_each(|gate| gate.give_back(self.charged));
+            lane.gates.iter().for_each(|gate| gate.take(self.charged));
+        });
+    }
+}
+
+/// Moves a batch's permit to another lane.
+pub fn move_permit(batch: &RecordBatch, lane: &Lane) {
+    if let Some(permit) = batch.permit().as_any().downcast_ref::<FlowPermit>() {
+        permit.move_to(lane);
     }
 }
 
@@ -186,6 +216,10 @@ impl Permit for FlowPermit {
             self.give_back(self.charged - bytes);
             self.charged = bytes;
         }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 
@@ -248,6 +282,23 @@ mod tests {
         let large = large.try_recv().unwrap();
         assert!(small.try_recv().is_ok());
         drop(large);
+    }
+
+    #[test]
+    fn what_one_target_alone_still_holds_makes_room_for_the_shared_read() {
+        let flow = Arc::default();
+        let (route, shared, own) = (Gate::new(100), Gate::new(50), Gate::new(20));
+        let live = Lane::new(&flow, [route.clone(), shared.clone()], Urgency::Live);
+        let catch_up = Lane::new(&flow, [route.clone(), own.clone()], Urgency::CatchUp);
+        let held = live.acquire(50).try_recv().unwrap();
+        let mut next = live.acquire(40);
+        assert!(next.try_recv().is_err());
+        held.move_to(&catch_up);
+        held.move_to(&catch_up);
+        assert_eq!((route.used(), shared.used(), own.used()), (90, 40, 50));
+        let next = next.try_recv().unwrap();
+        drop((held, next));
+        assert_eq!((route.used(), shared.used(), own.used()), (0, 0, 0));
     }
 
     #[test]

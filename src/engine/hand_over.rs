@@ -30,7 +30,7 @@ pub(super) struct Handed {
     /// What it counts for in the window.
     pub(super) bytes: u64,
     /// What it counts for in the backlog.
-    permit: u64,
+    pub(super) permit: u64,
     records: usize,
     data: u64,
     /// Whether it was refused, and is out of the window since.
@@ -203,6 +203,7 @@ impl TargetProducer {
         let Some(handed) = self.handed.get(&ticket) else { return };
         let (Some(writer), Some(feed)) = (&self.writer, self.feeds.get_mut(&handed.partition)) else { return };
         feed.with_writer += 1;
+        feed.quiet_since.get_or_insert_with(now);
         self.with_writer.tickets += 1;
         writer.write(Write { ticket, batch: handed.batch.clone(), part, topic: feed.topic.clone() });
     }
@@ -216,6 +217,7 @@ impl TargetProducer {
         let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
         let partition = handed.partition.clone();
         feed.with_writer -= 1;
+        feed.quiet_since = (feed.with_writer > 0).then(now);
         self.with_writer.tickets -= 1;
         if !handed.refused {
             self.with_writer.bytes -= handed.bytes;

@@ -42,6 +42,9 @@ impl Permit for OfTheOriginal {
     }
 
     fn shrink_to(&mut self, _: u64) {}
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
 }
 
 fn batch_of(partition: TopicPartition, records: Records) -> RecordBatch {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::clock::now;
 use super::feed::Mode;
+use super::flow::move_permit;
 use super::letters::{Failure, dead_letters, envelope};
 use super::messages::{DeadLetter, DeadLettered};
 use super::refused::Found;
@@ -58,6 +59,7 @@ impl TargetProducer {
             true
         };
         let oldest = feed.refused.oldest().is_some_and(|(oldest, _)| oldest == ticket);
+        move_permit(&handed.batch, &self.params.own);
         if feed.mode != Mode::Leaving {
             self.leave(&partition);
         }
@@ -122,7 +124,10 @@ impl TargetProducer {
         if self.draining || feed.with_writer > 0 || feed.diverting.is_some() || !due {
             return;
         }
-        if let Some((ticket, positions)) = feed.refused.next_attempt() {
+        if std::mem::take(&mut feed.blocked) {
+            self.leaving.insert(partition.clone());
+            self.ask_again();
+        } else if let Some((ticket, positions)) = feed.refused.next_attempt() {
             self.write(ticket, Part::Only(positions));
         }
     }
@@ -164,7 +169,27 @@ impl TargetProducer {
             tracing::error!(route = %self.params.story.route.name, target = %self.name(), %partition, offset,
                 class = class.name(), attempts, how = "blocked", %reason, "given up");
         }
+        self.let_go_of_blocked(partition, offset);
         self.retry_later(partition, BLOCKED, ctx);
+    }
+
+    /// A partition that waits for long holds no memory meanwhile: it is read again when the record is offered again. Not
+    /// where something after the record was taken already, as that would come twice.
+    fn let_go_of_blocked(&mut self, partition: &TopicPartition, offset: i64) {
+        let Some(feed) = self.feeds.get_mut(partition) else { return };
+        let Some((ticket, positions)) = feed.refused.oldest().filter(|_| feed.refused.is_one()) else { return };
+        let Some(handed) = self.handed.get(&ticket) else { return };
+        let rest = handed.batch.payload.positions_in(OffsetRange { start: offset, end: handed.range.end });
+        if feed.with_writer > 0 || rest.len() != positions.len() {
+            return;
+        }
+        let permits = self.handed.values().filter(|handed| handed.partition == *partition).map(|h| h.permit).sum();
+        self.load.backlog.fetch_sub(permits, Relaxed);
+        self.handed.retain(|_, handed| handed.partition != *partition);
+        feed.rewind_to(offset);
+        feed.blocked = true;
+        self.leaving.remove(partition);
+        self.params.progress.raise(self.params.target, partition, offset);
     }
 
     fn dead_letter(&mut self, partition: &TopicPartition, diversion: Diversion) {

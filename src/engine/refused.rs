@@ -95,6 +95,11 @@ impl Refused {
         self.tickets.first_key_value().map(|(ticket, left)| (*ticket, left.as_slice()))
     }
 
+    /// Whether there is but one write: then nothing after the oldest refused record was taken.
+    pub fn is_one(&self) -> bool {
+        self.tickets.len() == 1
+    }
+
     /// Notes that the attempt was taken whole; says whether nothing of that write is left.
     pub fn accepted(&mut self, ticket: u64) -> bool {
         let tried = std::mem::take(&mut self.trying);

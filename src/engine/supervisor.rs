@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::children::is_escalated;
 use super::death_watch::{Death, DeathWatch};
@@ -45,6 +45,7 @@ pub struct Ended {
 pub struct Engine {
     supervisor: Life<Supervisor>,
     rounds: Rounds,
+    timer: Interval,
     ended: oneshot::Receiver<Ended>,
     /// The progress of each route by name.
     pub routes: BTreeMap<String, Arc<Progress>>,
@@ -61,7 +62,9 @@ impl Engine {
         let routes = lasting().map(|(name, lasting)| (name, lasting.progress.clone())).collect();
         let status = lasting().map(|(name, lasting)| (name, lasting.status.clone())).collect();
         let rounds = supervisor.rounds;
-        Self { supervisor: Life::begin(supervisor), rounds, ended, routes, status }
+        let mut timer = interval(rounds.every);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { supervisor: Life::begin(supervisor), rounds, timer, ended, routes, status }
     }
 
     /// Makes every route stop reading, finish what is in flight, commit and close.
@@ -73,12 +76,10 @@ impl Engine {
     /// that is the end, and says so.
     pub async fn ended(&mut self) -> Ended {
         let lost = |why: &str| Ended { undone: vec![format!("the supervisor {why}")], ..Ended::default() };
-        let mut rounds = tokio::time::interval(self.rounds.every);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 ended = &mut self.ended => return ended.unwrap_or_else(|_| lost("is gone")),
-                _ = rounds.tick() => if self.supervisor.hangs(self.rounds) {
+                _ = self.timer.tick() => if self.supervisor.hangs(self.rounds) {
                     return lost("hangs");
                 },
             }

@@ -19,6 +19,7 @@ use super::dead_letter_producer::DeadLetterProducer;
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
 use super::feed::{Feed, Mode, Offered};
+use super::flow::{Lane, move_permit};
 use super::hand_over::{Handed, Line, Window};
 use super::letters::Story;
 use super::messages::{
@@ -52,6 +53,8 @@ pub struct Params {
     pub generation: u64,
     /// Bytes that may be handed to the writer and not acknowledged.
     pub window: u64,
+    /// Where its own permits come from.
+    pub own: Lane,
     /// How fast it may be written.
     pub pacer: Pacer,
     /// Who lets it follow the shared read.
@@ -89,7 +92,7 @@ pub struct TargetProducer {
     pub(super) feeds: HashMap<TopicPartition, Feed>,
     pub(super) line: Line,
     /// Feeds that have left the shared read and wait to ask for it again.
-    leaving: HashSet<TopicPartition>,
+    pub(super) leaving: HashSet<TopicPartition>,
     /// What was handed over, by ticket; what was refused of it included.
     pub(super) handed: HashMap<u64, Handed>,
     /// Envelopes that are with the writer, by ticket.
@@ -398,6 +401,8 @@ impl Handler<Leave> for TargetProducer {
         for partition in leaving {
             self.leave(&partition);
         }
+        // what it alone has not acknowledged is charged to its own share
+        self.handed.values().for_each(|handed| move_permit(&handed.batch, &self.params.own));
         if self.with_writer.tickets == 0 {
             self.ask_again();
         }

@@ -293,9 +293,11 @@ impl Route {
         let generation = self.params.lasting.retries.next_generation(&Child::Target(index));
         self.targets[index].generation = generation;
         let window = own_share(&self.params.plan);
-        let producer = self.spawn_producer(index, generation, window, &router, ctx);
+        let gates = [self.params.process.clone(), self.params.lasting.gate.clone(), Gate::new(window)];
+        let own = Lane::new(&self.params.flow, gates, Urgency::CatchUp);
+        let producer = self.spawn_producer(index, generation, own.clone(), &router, ctx);
         let writer = self.open_writer(index, producer.addr())?;
-        let catch_up = self.spawn_catch_up(index, generation, window, producer.addr().clone(), &router, ctx);
+        let catch_up = self.spawn_catch_up(index, generation, own, producer.addr().clone(), &router, ctx);
         let letters = self.spawn_letters(index, generation, producer.addr(), ctx);
         let cast = Cast { producer, catch_up, letters, writer };
         router.do_send(TargetReady { target: index, producer: Some(cast.producer.addr().clone()) });
@@ -308,7 +310,7 @@ impl Route {
         &self,
         index: Index,
         generation: u64,
-        window: u64,
+        own: Lane,
         router: &Addr<Router>,
         ctx: &Context<Self>,
     ) -> Life<TargetProducer> {
@@ -319,7 +321,8 @@ impl Route {
             story: Story { route: plan.clone(), target: target.name().to_owned() },
             plan: target,
             generation,
-            window,
+            window: own_share(plan),
+            own,
             pacer: Pacer::new(lasting.limits_of(index)),
             router: router.clone(),
             progress: lasting.progress.clone(),
@@ -351,19 +354,19 @@ impl Route {
         &self,
         index: Index,
         generation: u64,
-        window: u64,
+        own: Lane,
         producer: Addr<TargetProducer>,
         router: &Addr<Router>,
         ctx: &Context<Self>,
     ) -> Life<CatchUp> {
         let lasting = &self.params.lasting;
-        let gates = [self.params.process.clone(), lasting.gate.clone(), Gate::new(window)];
+        let window = own_share(&self.params.plan);
         let (plan, partitions) = (self.params.plan.clone(), self.partition_count());
         let (me, route) = (ctx.address(), ctx.address());
         Life::begin(CatchUp::new(CatchUpParams {
             target: index,
             open_reader: Box::new(move || open_reader(&plan, window / 4, partitions)),
-            lane: Lane::new(&self.params.flow, gates, Urgency::CatchUp),
+            lane: own,
             batch_bytes: self.params.plan.batch.max_bytes.min(window),
             read_limit: lasting.read_limit.clone(),
             producer,

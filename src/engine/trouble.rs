@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix::Context;
 
 use super::clock::now;
+use super::feed::{Feed, Mode};
 use super::letters::Failure;
 use super::messages::Renew;
 use super::refusals::millis;
@@ -21,6 +22,8 @@ use crate::domain::topic_partition::TopicPartition;
 
 /// After this long without an acknowledgement, a target that has work is in trouble.
 const SILENT: Duration = Duration::from_secs(5);
+/// A partition that is not acknowledged for this long, while others of the target are, is in trouble, too.
+const QUIET: Duration = Duration::from_secs(15);
 /// A target that waited this much of a second for its pace is throttled ...
 const SLOWED: Duration = Duration::from_millis(100);
 /// ... until it has not for so many looks.
@@ -83,6 +86,7 @@ impl TargetProducer {
         } else if silence.verdict.is_none() {
             self.silent(now);
         }
+        self.look_for_quiet_partitions(now);
         self.look_at_pace(now);
         if let Some(writer) = &self.writer {
             self.stats().tally.timed_out.store(writer.timed_out(), Relaxed);
@@ -109,6 +113,22 @@ impl TargetProducer {
             && silence.due.is_none_or(|due| due <= now)
         {
             self.attempt_failed(&fault, now);
+        }
+    }
+
+    /// A broker of several may be down while the others answer: its partitions are quiet, and that is said.
+    fn look_for_quiet_partitions(&mut self, now: Duration) {
+        if self.silence.due.is_some() || self.params.pacer.is_throttled(now) {
+            return; // all of the target is in trouble
+        }
+        let quiet = |feed: &Feed| feed.quiet_since.is_some_and(|since| now.saturating_sub(since) >= QUIET);
+        for (partition, feed) in self.feeds.iter_mut().filter(|(_, feed)| !feed.refused_before && quiet(feed)) {
+            feed.refused_before = true;
+            let reason = format!("{partition}: no acknowledgement for {} s, while others are written", QUIET.as_secs());
+            let trouble = Trouble { class: FaultClass::System, attempt: 1, next_attempt_at: None, reason };
+            self.params.status.change_target(self.params.target, |facts| {
+                facts.held.insert(partition.clone(), trouble);
+            });
         }
     }
 
@@ -165,7 +185,9 @@ impl TargetProducer {
             }
         }
         for partition in held {
-            self.leave(&partition);
+            if self.feeds.get(&partition).is_some_and(|feed| feed.mode != Mode::Leaving) {
+                self.leave(&partition);
+            }
             match (&verdict, self.feeds.get(&partition).and_then(|feed| feed.refused.oldest())) {
                 (Some(failure), Some((ticket, _))) => self.exhausted(&partition, ticket, failure.clone(), ctx),
                 _ => self.go_on(&partition, ctx),

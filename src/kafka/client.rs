@@ -19,6 +19,10 @@ use crate::plan::{ClusterSpec, SaslMechanism};
 /// How long a client is given to hand over all that it has to say.
 pub(super) const SERVE: Duration = Duration::from_millis(5);
 
+/// New partitions have to be known within 10 s. Clients that only ask questions have no need for it, and would connect
+/// for it again and again to a cluster that does not let them in.
+const REFRESH: &str = "5000";
+
 /// An error older than this explains nothing any more.
 const RECENT: Duration = Duration::from_secs(15);
 
@@ -111,7 +115,6 @@ pub(super) fn base_config(cluster: &ClusterSpec) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "anabranch");
     config.set("reconnect.backoff.max.ms", "5000");
-    config.set("topic.metadata.refresh.interval.ms", "5000"); // new partitions have to be known within 10 s
     for (key, value) in &cluster.client {
         config.set(key, value);
     }
@@ -152,6 +155,7 @@ pub(super) fn base_config(cluster: &ClusterSpec) -> ClientConfig {
 /// response comes on top: compressed records grow when it is opened, and each message has a price besides its bytes.
 pub(super) fn reader_config(cluster: &ClusterSpec, prefetch_kib: u64) -> ClientConfig {
     let mut config = base_config(cluster);
+    set_default(&mut config, cluster, "topic.metadata.refresh.interval.ms", REFRESH);
     let fetch = (prefetch_kib / 2).clamp(64, 1024) * 1024;
     set_default(&mut config, cluster, "fetch.message.max.bytes", &fetch.to_string());
     // of all partitions together; by default that of one, which makes many small responses
@@ -186,6 +190,7 @@ pub(super) fn control_config(cluster: &ClusterSpec) -> ClientConfig {
 /// For writing: idempotent, acknowledged by all replicas, never timed out: a delivery that "timed out" may be written.
 pub(super) fn writer_config(cluster: &ClusterSpec) -> ClientConfig {
     let mut config = base_config(cluster);
+    set_default(&mut config, cluster, "topic.metadata.refresh.interval.ms", REFRESH);
     set_default(&mut config, cluster, "compression.codec", "lz4");
     set_default(&mut config, cluster, "linger.ms", "5");
     set_default(&mut config, cluster, "batch.num.messages", "100000");

@@ -51,6 +51,9 @@ impl Permit for Free {
     fn shrink_to(&mut self, bytes: u64) {
         self.0 = self.0.min(bytes);
     }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
 }
 
 /// A write of `count` records of `size` bytes.
