@@ -81,7 +81,9 @@ impl Pacer {
         }
         since.get_or_insert(now);
         longest.reason = match by {
-            Some(limit) => format!("{} allows {}", limit.name, limit.bucket().rate().map_or_else(String::new, show_rate)),
+            Some(limit) => {
+                format!("{} allows {}", limit.name, limit.bucket().rate().map_or_else(String::new, show_rate))
+            }
             None => self.throttled_by_broker(),
         };
         Some(longest)
