@@ -10,7 +10,7 @@ use std::time::Duration;
 const LOOKS: u32 = 10;
 
 /// Ends the process when the thread that ought to feed it does not for too long.
-pub struct Watchdog {
+pub(super) struct Watchdog {
     fed: Arc<AtomicU64>,
     dismissed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -18,7 +18,7 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// Watches from now on.
-    pub fn start(stall: Duration) -> std::io::Result<Self> {
+    pub(super) fn start(stall: Duration) -> std::io::Result<Self> {
         let (fed, dismissed) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let (seen, over) = (fed.clone(), dismissed.clone());
         let watch = move || {
@@ -39,12 +39,12 @@ impl Watchdog {
     }
 
     /// How often it wants to be fed, at least.
-    pub fn appetite(stall: Duration) -> Duration {
+    pub(super) fn appetite(stall: Duration) -> Duration {
         stall / (2 * LOOKS)
     }
 
     /// The thread turns.
-    pub fn feed(&self) {
+    pub(super) fn feed(&self) {
         self.fed.fetch_add(1, Relaxed);
     }
 }

@@ -162,7 +162,9 @@ impl TargetFacts {
         match (&self.throttled, self.detached) {
             (Some(reason), _) => plain(TargetState::Throttled, reason),
             (None, 0) => plain(TargetState::Running, ""),
-            (None, detached) => plain(TargetState::Detached, &format!("{detached} partitions catch up by a read of their own")),
+            (None, detached) => {
+                plain(TargetState::Detached, &format!("{detached} partitions catch up by a read of their own"))
+            }
         }
     }
 }

@@ -14,11 +14,13 @@ use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
 use super::flow::Lane;
 use super::life::{Life, Rounds};
-use super::messages::{Attach, BatchRead, CatchUpFrom, CaughtUp, Child, ChildGone, Drain, End, Origin, Ping, Produce, ReadState, Seek};
+use super::messages::{
+    Attach, BatchRead, CatchUpFrom, CaughtUp, Child, ChildGone, Drain, End, Origin, Ping, Produce, ReadState, Seek,
+};
 use super::partition_consumer::{Params as ConsumerParams, PartitionConsumer};
+use super::progress::{Progress, TargetIndex};
 use super::read_limit::ReadLimit;
 use super::retries::Retries;
-use super::progress::{Progress, TargetIndex};
 use super::router::Router;
 use super::target_producer::TargetProducer;
 use crate::domain::detach::JOIN_WITHIN;

@@ -24,12 +24,7 @@ const ESCALATE: u32 = 10;
 
 impl Route {
     /// A guard that tells this route when a child ends.
-    pub(super) fn watch(
-        route: &Addr<Self>,
-        child: Child,
-        actor: &'static str,
-        generation: u64,
-    ) -> DeathWatch {
+    pub(super) fn watch(route: &Addr<Self>, child: Child, actor: &'static str, generation: u64) -> DeathWatch {
         let route = route.clone();
         DeathWatch::new(move |death| tell(&route, child, actor, generation, death))
     }
@@ -81,11 +76,7 @@ impl Route {
             retries: self.params.lasting.retries.clone(),
             watch: Self::watch(&ctx.address(), child, "consumer", generation),
         }));
-        router.do_send(ConsumerReady {
-            partition: partition.clone(),
-            consumer: consumer.addr().clone(),
-            generation,
-        });
+        router.do_send(ConsumerReady { partition: partition.clone(), consumer: consumer.addr().clone(), generation });
         self.generations.insert(partition.clone(), generation);
         self.consumers.insert(partition, consumer);
         Ok(())

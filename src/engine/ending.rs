@@ -49,9 +49,8 @@ impl Route {
             undone.extend(slot.refused().map(|fault| fault.reason.clone()));
             // what waits until somebody changes something is not waited for
             let stuck = self.params.lasting.status.stuck(index);
-            let counts = |tp: &TopicPartition| {
-                !self.broken.contains_key(tp) && !slot.refuses(tp) && !stuck.contains_key(tp)
-            };
+            let counts =
+                |tp: &TopicPartition| !self.broken.contains_key(tp) && !slot.refuses(tp) && !stuck.contains_key(tp);
             if self.source_fault.is_none() && !self.params.lasting.progress.reached(index, counts) {
                 return;
             }

@@ -43,7 +43,8 @@ impl SharedLimits {
     /// Those of a plan.
     pub fn new(plan: &Plan) -> Self {
         let of = |rate: fn(&crate::plan::ClusterSpec) -> Option<u64>, key: &'static str| {
-            let limit = move |alias: &String, rate| (alias.clone(), Limit::new(format!("clusters.{alias}.{key}"), rate));
+            let limit =
+                move |alias: &String, rate| (alias.clone(), Limit::new(format!("clusters.{alias}.{key}"), rate));
             plan.clusters.iter().filter_map(move |(alias, cluster)| Some(limit(alias, rate(cluster)?))).collect()
         };
         Self {

@@ -49,7 +49,8 @@ impl Permit for OfTheOriginal {
 
 fn batch_of(partition: TopicPartition, records: Records) -> RecordBatch {
     let bound = |record: Option<Record<'_>>, beyond: i64| record.map_or(0, |record| record.offset + beyond);
-    let range = OffsetRange { start: bound(records.get(0), 0), end: bound(records.get(records.len().wrapping_sub(1)), 1) };
+    let range =
+        OffsetRange { start: bound(records.get(0), 0), end: bound(records.get(records.len().wrapping_sub(1)), 1) };
     RecordBatch::new(partition, range, Payload::Records(records), Box::new(OfTheOriginal))
 }
 
@@ -170,8 +171,12 @@ mod tests {
         let Payload::Records(records) = &letters.payload;
         let record = records.get(0).unwrap();
         assert_eq!((records.len(), letters.partition.partition, letters.in_flight_bytes()), (1, 3, 0));
-        assert_eq!((record.offset, record.timestamp, record.key, record.value), (41, 1_041, Some(&b"k"[..]), Some(&[7; 10][..])));
-        let headers: Vec<_> = record.headers().map(|(n, v)| (String::from_utf8_lossy(n), v.map(String::from_utf8_lossy))).collect();
+        assert_eq!(
+            (record.offset, record.timestamp, record.key, record.value),
+            (41, 1_041, Some(&b"k"[..]), Some(&[7; 10][..]))
+        );
+        let headers: Vec<_> =
+            record.headers().map(|(n, v)| (String::from_utf8_lossy(n), v.map(String::from_utf8_lossy))).collect();
         assert_eq!(headers[..2], [("h".into(), Some("1".into())), ("h".into(), None)]);
         let told: BTreeMap<_, _> = headers[2..].iter().map(|(n, v)| (n.as_ref(), v.as_deref().unwrap())).collect();
         assert_eq!(told["anabranch.source.offset"], "41");

@@ -163,8 +163,15 @@ impl Supervisor {
         let (attempt, delay) = retries.failed_again(&what, FaultClass::Crash);
         retries.works(&what);
         let why = end.map_or("restarted", End::name);
-        tracing::error!(route = name, actor = "route", why, generation = slot.generation + 1, attempt,
-            retry_ms = millis(delay), "made anew");
+        tracing::error!(
+            route = name,
+            actor = "route",
+            why,
+            generation = slot.generation + 1,
+            attempt,
+            retry_ms = millis(delay),
+            "made anew"
+        );
         let failing = is_escalated(attempt).then(|| format!("it keeps failing: {attempt} times in a row"));
         slot.lasting.status.change(|facts| *facts = RouteFacts { failing, ..RouteFacts::default() });
         let name = name.to_owned();

@@ -23,8 +23,8 @@ use super::flow::{Lane, move_permit};
 use super::hand_over::{Handed, Line, Window};
 use super::letters::Story;
 use super::messages::{
-    Adopt, Attach, Attachment, CatchUpFrom, CaughtUp, Child, ChildGone, DeadLettered, Detach, Drain, Drained, End, Leave,
-    Ping, Produce, Renew, WriteNews,
+    Adopt, Attach, Attachment, CatchUpFrom, CaughtUp, Child, ChildGone, DeadLettered, Detach, Drain, Drained, End,
+    Leave, Ping, Produce, Renew, WriteNews,
 };
 use super::pacer::Pacer;
 use super::progress::{Progress, TargetIndex, TargetLoad, TargetStats};

@@ -406,7 +406,11 @@ impl Route {
         };
         let trouble = Trouble { class, attempt, next_attempt_at: Some(now() + delay), reason };
         self.params.lasting.status.change_target(index, |facts| {
-            *facts = crate::domain::state::TargetFacts { trouble: Some(trouble), paused: facts.paused, ..Default::default() };
+            *facts = crate::domain::state::TargetFacts {
+                trouble: Some(trouble),
+                paused: facts.paused,
+                ..Default::default()
+            };
         });
         let writer = cast.writer.clone();
         drop(cast);

@@ -105,7 +105,8 @@ impl TargetProducer {
             Some(fault) => Some(fault),
             None if throttled || now.saturating_sub(since) < SILENT => None,
             None => {
-                let reason = format!("cluster {}: no acknowledgement for {} s", self.params.plan.name(), SILENT.as_secs());
+                let reason =
+                    format!("cluster {}: no acknowledgement for {} s", self.params.plan.name(), SILENT.as_secs());
                 Some(Fault::new(FaultClass::System, reason))
             }
         };

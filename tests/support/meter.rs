@@ -62,6 +62,13 @@ impl Curve {
         rises.max().unwrap_or(0)
     }
 
+    /// The rise in each second, for people.
+    pub fn by_the_second(&self) -> String {
+        let last = self.0.last().map_or(0, |(time, _)| time.as_secs());
+        let second = |at: u64| format!("{:.0}", self.rate(Duration::from_secs(at), Duration::from_secs(at + 1)));
+        (0..last).map(second).collect::<Vec<_>>().join(" ")
+    }
+
     /// The highest count that was seen between two times.
     pub fn highest(&self, from: Duration, to: Duration) -> i64 {
         let seen = self.0.iter().filter(|(time, _)| (from..=to).contains(time)).map(|(_, count)| *count);
