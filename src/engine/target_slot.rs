@@ -20,7 +20,6 @@ use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::Writer;
 use crate::kafka::admin::Admin;
 use crate::kafka::group::Group;
 use crate::plan::{RoutePlan, TargetPlan};
