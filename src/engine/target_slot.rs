@@ -18,6 +18,7 @@ use super::retries::What;
 use super::route::{Index, Route};
 use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::Admin;
@@ -28,7 +29,10 @@ use crate::plan::{RoutePlan, TargetPlan};
 #[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
 #[derive(Default)]
 pub(super) struct TargetSlot {
-    clients: Option<Clients>,
+    /// Its watermarks on the source; once it was prepared, and where progress is kept.
+    group: Option<Arc<Group>>,
+    /// When topics that were refused were looked at last.
+    looked: Option<Duration>,
     pub(super) cast: Option<Cast>,
     pub(super) generation: u64,
     /// Whether its preparation is under way, or waits for its next attempt.
@@ -96,16 +100,20 @@ impl TargetSlot {
         self.drained
     }
 
-    /// Its clients: closing them blocks.
-    pub(super) fn take_for_close(&mut self) -> Option<Clients> {
-        self.clients.take()
+    /// Its watermarks' client: closing it blocks.
+    pub(super) fn take_for_close(&mut self) -> Option<Arc<Group>> {
+        self.group.take()
     }
 
-    /// The topics that are not written yet, or have grown.
+    /// The topics that are not written yet, or have grown. Those that were refused are looked at again now and then.
     fn to_prepare(&self, topics: &Topics) -> Topics {
+        let stopped =
+            |name: &String| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == **name);
+        let rests = self.looked.is_some_and(|at| now().saturating_sub(at) < CHECK);
         topics
             .iter()
             .filter(|(name, partitions)| self.written.get(*name).is_none_or(|written| written < *partitions))
+            .filter(|(name, _)| !(rests && stopped(name)))
             .map(|(name, partitions)| (name.clone(), *partitions))
             .collect()
     }
@@ -125,19 +133,18 @@ impl Route {
         let target = plan.targets[index].clone();
         let known = known(&self.params.lasting.progress, index, &topics);
         let request = Request { route: plan, target, topics, known, first: !slot.prepared_once };
-        let clients = slot.clients.clone();
+        slot.looked = Some(now());
+        let group = slot.group.clone();
         let work = spawn_blocking(move || {
-            let clients = match clients {
-                Some(clients) => clients,
-                None => connect(&request.route, &request.target, source)?,
-            };
+            // a client that has nothing to do would still knock at a cluster that does not let it in
+            let clients = connect(&request.route, &request.target, source, group)?;
             let prepared = prepare(&clients, &request);
-            Ok((clients, request.topics, prepared))
+            Ok((clients.group, request.topics, prepared))
         });
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
             let result = result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string())));
-            let outcome = result.and_then(|(clients, topics, prepared)| {
-                this.targets[index].clients = Some(clients);
+            let outcome = result.and_then(|(group, topics, prepared)| {
+                this.targets[index].group = group;
                 prepared.map(|prepared| (topics, prepared))
             });
             let outcome = outcome.and_then(|(topics, prepared)| this.adopt(index, &topics, prepared, ctx));
@@ -161,22 +168,22 @@ impl Route {
         self.params.lasting.status.change_target(index, |facts| facts.trouble = Some(trouble));
         let waits_for_cluster = fault.class == FaultClass::System;
         self.targets[index].fault = Some(fault);
-        let answers = self.targets[index].clients.as_ref().filter(|_| waits_for_cluster).map(|c| c.target.clone());
-        self.prepare_later(index, delay, answers, ctx);
+        self.prepare_later(index, delay, waits_for_cluster, ctx);
     }
 
-    /// Prepares a target after a delay; if there is a cluster to wait for, as soon as it answers.
-    fn prepare_later(&mut self, index: Index, delay: Duration, cluster: Option<Arc<Admin>>, ctx: &mut Context<Self>) {
+    /// Prepares a target after a delay; or, if that is what it waits for, as soon as its cluster answers.
+    fn prepare_later(&mut self, index: Index, delay: Duration, or_answer: bool, ctx: &mut Context<Self>) {
         /// An attempt that fails at once must not be followed by the next at once, as long as the cluster answers.
         const LEAST: Duration = Duration::from_secs(2);
         self.targets[index].busy = true;
         let early = delay.min(LEAST);
         ctx.run_later(early, move |this, ctx| {
             let rest = delay.saturating_sub(early);
-            let Some(cluster) = cluster.filter(|_| !rest.is_zero()) else {
+            if !or_answer || rest.is_zero() {
                 return Self::prepare_in(index, rest, ctx);
-            };
-            let waiting = spawn_blocking(move || cluster.wait_until_it_answers(rest));
+            }
+            let cluster = this.params.plan.targets[index].cluster.clone();
+            let waiting = spawn_blocking(move || Admin::wait_until_it_answers(&cluster, rest));
             let began = now();
             ctx.spawn(waiting.into_actor(this).map(move |answers, _, ctx| {
                 let answers = answers.unwrap_or(false);
@@ -274,7 +281,7 @@ impl Route {
         slot.written.clear();
         slot.busy = true;
         if is_escalated(attempt) {
-            slot.clients = None;
+            slot.group = None;
         }
         let stats = &self.params.lasting.progress.targets[index];
         stats.tally.restarts.fetch_add(1, Relaxed);
@@ -295,7 +302,7 @@ impl Route {
         self.params.lasting.closed(&writer);
         // two writers of one target would break the order: the old one has to be closed first
         let closing = spawn_blocking(move || writer.close());
-        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.prepare_later(index, delay, None, ctx)));
+        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.prepare_later(index, delay, false, ctx)));
     }
 
     /// A target's writer has had its time: what is with it is taken back, and a new one takes its place.
@@ -327,7 +334,7 @@ impl Route {
 
     pub(super) fn commit_target(&mut self, index: Index, all: bool, ctx: &mut Context<Self>) {
         let slot = &mut self.targets[index];
-        let Some(group) = slot.clients.as_ref().and_then(|clients| clients.group.clone()) else { return };
+        let Some(group) = slot.group.clone() else { return };
         let offsets = self.params.lasting.progress.to_commit(index, all);
         if slot.committing || offsets.is_empty() {
             return;
@@ -350,11 +357,17 @@ fn known(progress: &super::progress::Progress, index: Index, topics: &Topics) ->
     partitions_of(topics).into_iter().filter_map(of).collect()
 }
 
-fn connect(route: &RoutePlan, target: &TargetPlan, source: Arc<Admin>) -> Result<Clients, Fault> {
-    let group = if route.keeps_progress {
-        Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
-    } else {
-        None
+fn connect(
+    route: &RoutePlan,
+    target: &TargetPlan,
+    source: Arc<Admin>,
+    group: Option<Arc<Group>>,
+) -> Result<Clients, Fault> {
+    let group = match group {
+        None if route.keeps_progress => {
+            Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
+        }
+        group => group,
     };
     Ok(Clients { source, target: Arc::new(Admin::open(&target.cluster)?), group })
 }
