@@ -7,7 +7,7 @@ use crate::support::config::{Config, route_name};
 use crate::support::engine::{Engine, Finished};
 use crate::support::ledger::{Ledger, without};
 use crate::support::log::{number, text};
-use crate::support::records::{Bulk, Exact};
+use crate::support::records::{Bulk, Exact, noise};
 use crate::support::topic::Topic;
 use crate::support::{envelope, eventually, seconds};
 
@@ -26,15 +26,7 @@ fn policy(more: &Value) -> Value {
 
 /// 500 KB that no codec makes smaller, with a key and headers of all kinds.
 fn too_large() -> Exact {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut noise = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_be_bytes()[3]
-    };
-    let value: Vec<u8> = (0..500_000).map(|_| noise()).collect();
-    let record = Exact::new(PARTITION, BAD).key(&[0, 0xff, b'k']).value(&value);
+    let record = Exact::new(PARTITION, BAD).key(&[0, 0xff, b'k']).value(&noise(500_000));
     record.header("trace", Some(&[0, 0xfe])).header("trace", None).header("", Some(b""))
 }
 
