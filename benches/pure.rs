@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use anabranch::domain::batch::{TopicLimits, OffsetRange, Payload, Permit, RecordBatch, Records};
+use anabranch::domain::batch::{OffsetRange, Payload, Permit, RecordBatch, Records, TopicLimits};
 use anabranch::domain::routing::{Partitioning, murmur2};
 use anabranch::domain::topic_partition::TopicPartition;
 use anabranch::domain::watermark::Watermark;

@@ -243,25 +243,24 @@ impl Attempts {
 #[derive(Debug)]
 pub struct Spread {
     gap: Duration,
-    taken: BTreeSet<u128>,
+    taken: BTreeSet<Duration>,
 }
 
 impl Spread {
-    /// With `gap` between two starts; not zero.
+    /// With `gap` between two starts.
     pub fn new(gap: Duration) -> Self {
         Self { gap, taken: BTreeSet::new() }
     }
 
     /// The first free moment at or after `delay` from now, as a delay from now.
     pub fn after(&mut self, delay: Duration, now: Duration) -> Duration {
-        let gap = self.gap.as_nanos().max(1);
-        let past = now.as_nanos() / gap;
-        self.taken = self.taken.split_off(&past);
-        let mut slot = (now + delay).as_nanos().div_ceil(gap);
-        while !self.taken.insert(slot) {
-            slot += 1;
+        const INSTANT: Duration = Duration::from_nanos(1);
+        self.taken = self.taken.split_off(&now.saturating_sub(self.gap));
+        let mut at = now + delay;
+        while let Some(near) = self.taken.range(at.saturating_sub(self.gap) + INSTANT..at + self.gap).next_back() {
+            at = *near + self.gap;
         }
-        let at = Duration::from_nanos(u64::try_from(slot * gap).unwrap_or(u64::MAX));
+        self.taken.insert(at);
         at.saturating_sub(now)
     }
 }
@@ -296,7 +295,7 @@ mod tests {
         let endless = |policy: Policy, expected: &[f64]| {
             let (delays, exhausted) = schedule(&policy, 20_000);
             assert_eq!((&delays[..expected.len()], exhausted), (expected, None));
-            assert!(delays[expected.len()..].iter().all(|delay| delay == expected.last().unwrap()));
+            assert!(delays[expected.len()..].iter().all(|delay| delay.total_cmp(expected.last().unwrap()).is_eq()));
             assert_eq!(policy.on_exhausted, OnExhausted::Block);
         };
         let counted = |policy: Policy, count: usize, delay: f64, attempts: u32, then: OnExhausted| {
@@ -356,7 +355,7 @@ mod tests {
         let mut delays: Vec<Duration> = (0..100).map(|_| spread.after(s(1), s(10))).collect();
         delays.sort_unstable();
         assert_eq!(delays[0], s(1));
-        assert!(delays.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(20)));
+        assert!(delays.windows(2).all(|pair| pair[1] >= pair[0] + Duration::from_millis(20)));
         assert!(delays[99] <= s(3));
         assert_eq!(spread.after(s(0), s(10)), s(0), "those that come later hold up nobody");
     }

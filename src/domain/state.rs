@@ -256,13 +256,13 @@ mod tests {
 
     #[test]
     fn a_route_is_as_well_as_its_worst_target() {
+        use TargetState::{Detached, Running, Starting, Throttled};
         let mut facts = RouteFacts::default();
         let condition = |state| TargetCondition { state, ..TargetCondition::default() };
         let state = |facts: &RouteFacts, states: &[TargetState]| {
             let conditions: Vec<_> = states.iter().map(|state| condition(*state)).collect();
             facts.state(conditions.iter().map(|condition| ("shanghai", condition))).0
         };
-        use TargetState::{Detached, Running, Starting, Throttled};
         assert_eq!(state(&facts, &[Running]), RouteState::Starting);
         facts.discovered = true;
         assert_eq!(state(&facts, &[Running, Throttled]), RouteState::Running);

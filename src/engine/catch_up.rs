@@ -192,8 +192,8 @@ impl Handler<CaughtUp> for CatchUp {
 impl Handler<BatchRead> for CatchUp {
     type Result = ();
 
-    fn handle(&mut self, BatchRead { batch, generation }: BatchRead, _ctx: &mut Self::Context) {
-        failpoint!("catch-up", _ctx);
+    fn handle(&mut self, BatchRead { batch, generation }: BatchRead, ctx: &mut Self::Context) {
+        failpoint!("catch-up", ctx);
         let read = self.reads.get_mut(&batch.partition).filter(|read| read.turn == generation);
         let Some(read) = read else { return };
         read.next = batch.range.end;

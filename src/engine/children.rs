@@ -175,7 +175,7 @@ impl Route {
     pub(super) fn reader_gone(&mut self, target: Option<Index>, fault: Fault, ctx: &mut Context<Self>) {
         let gone = |child, actor, generation| ChildGone { child, actor, generation, end: End::Stopped, fault: None };
         if let Some(target) = target {
-            let generation = self.targets[target].generation();
+            let generation = self.targets[target].generation;
             let fault = Some(fault);
             return ctx.notify(ChildGone { fault, ..gone(Child::Target(target), "catch-up", generation) });
         }

@@ -101,9 +101,9 @@ impl Route {
         // every client is closed there, too: that blocks
         let work = spawn_blocking(move || {
             lasting.close_writers();
-            for (target, clients) in targets.into_iter().enumerate() {
+            for (target, group) in targets.into_iter().enumerate() {
                 let offsets = lasting.progress.to_commit(target, false);
-                if let (Some(group), false) = (clients.and_then(|clients| clients.group), offsets.is_empty())
+                if let (Some(group), false) = (group, offsets.is_empty())
                     && let Err(fault) = group.commit(&offsets)
                 {
                     stopping.undone.push(format!("watermarks could not be committed: {fault}"));

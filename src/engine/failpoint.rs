@@ -6,6 +6,7 @@
 /// A place where an actor, which has just got a message, may be made to panic or to hang.
 macro_rules! failpoint {
     ($name:literal, $ctx:expr) => {
+        let _ = &$ctx;
         #[cfg(feature = "failpoints")]
         fail::fail_point!($name, |_| {
             actix::AsyncContext::wait($ctx, actix::fut::wrap_future::<_, Self>(std::future::pending::<()>()));
@@ -14,3 +15,9 @@ macro_rules! failpoint {
 }
 
 pub(super) use failpoint;
+
+/// Arms what the environment asks for, for the rest of the process.
+pub(super) fn arm() {
+    #[cfg(feature = "failpoints")]
+    std::mem::forget(fail::FailScenario::setup());
+}

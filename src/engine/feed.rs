@@ -55,6 +55,7 @@ pub enum Offered {
 }
 
 /// The feed of one source partition to one target.
+#[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
 #[derive(Debug)]
 pub struct Feed {
     /// Where its records go.
@@ -339,9 +340,9 @@ mod tests {
             0
         }
         fn shrink_to(&mut self, _: u64) {}
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
     }
 
     fn records(start: i64, end: i64, sizes: &[usize]) -> SharedBatch {

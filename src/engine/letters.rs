@@ -1,8 +1,6 @@
 //! What becomes of records that a target does not take: dead letters, which are the records as they were with headers
 //! that tell their story, and envelopes, which stand in the record's place in the target topic.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -10,7 +8,6 @@ use serde_json::{Value, json};
 use crate::domain::batch::{OffsetRange, Payload, Permit, Record, RecordBatch, Records};
 use crate::domain::fault::FaultClass;
 use crate::domain::topic_partition::TopicPartition;
-use crate::plan::RoutePlan;
 
 /// Why a record was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +23,10 @@ pub struct Failure {
 /// Where given up records come from, and where they should have gone.
 #[derive(Clone, Debug)]
 pub struct Story {
-    /// The route.
-    pub route: Arc<RoutePlan>,
+    /// The route's name.
+    pub route: String,
+    /// The source cluster's alias.
+    pub source: String,
     /// The target's name.
     pub target: String,
 }
@@ -60,7 +59,7 @@ pub fn dead_letters(story: &Story, batch: &RecordBatch, positions: &[u32], failu
     let mut letters = Records::default();
     for record in positions.iter().filter_map(|position| records.get(*position as usize)) {
         let told = [
-            ("anabranch.source.cluster", story.route.source.alias.clone()),
+            ("anabranch.source.cluster", story.source.clone()),
             ("anabranch.source.topic", batch.partition.topic.to_string()),
             ("anabranch.source.partition", batch.partition.partition.to_string()),
             ("anabranch.source.offset", record.offset.to_string()),
@@ -68,7 +67,7 @@ pub fn dead_letters(story: &Story, batch: &RecordBatch, positions: &[u32], failu
             ("anabranch.class", failure.class.name().to_owned()),
             ("anabranch.error", failure.error.clone()),
             ("anabranch.attempts", failure.attempts.to_string()),
-            ("anabranch.route", story.route.name.clone()),
+            ("anabranch.route", story.route.clone()),
             ("anabranch.target", story.target.clone()),
         ];
         let ours = told.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
@@ -115,7 +114,7 @@ fn envelope_text(
     json!({
         "anabranch": "kept",
         "source": {
-            "cluster": story.route.source.alias,
+            "cluster": story.source,
             "topic": &*source.topic,
             "partition": source.partition,
             "offset": record.offset,
@@ -142,14 +141,10 @@ fn slice(value: &[u8], part: usize, parts: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::load_str;
     use std::collections::BTreeMap;
 
     fn story() -> Story {
-        let config = "{ clusters: { here: { bootstrap: [\"a:1\"] }, there: { bootstrap: [\"b:1\"] } },
-            routes: { orders: { from: here, topics: { include: [t] }, to: { there: {} } } } }";
-        let plan = load_str(config, std::path::Path::new(""), &BTreeMap::new()).unwrap();
-        Story { route: Arc::new(plan.routes[0].clone()), target: "there".to_owned() }
+        Story { route: "orders".to_owned(), source: "here".to_owned(), target: "there".to_owned() }
     }
 
     fn batch() -> RecordBatch {

@@ -7,6 +7,7 @@
 //! Supervisor → Route → its children                  (control)
 //! ```
 
+mod cast;
 pub mod catch_up;
 mod children;
 pub mod clock;

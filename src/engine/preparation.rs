@@ -99,7 +99,6 @@ pub fn action_for(route: &RoutePlan, target: &str, name: &str, source: i32, foun
 }
 
 /// The clients that a target's preparation needs.
-#[derive(Clone)]
 pub struct Clients {
     /// The source cluster.
     pub source: Arc<Admin>,

@@ -29,6 +29,7 @@ impl ReadLimit {
     }
 
     /// The same limit, for what this reader reads: once per reader, whose consumers share it.
+    #[must_use]
     pub fn of(&self, reader: &Arc<dyn Reader>) -> Self {
         Self { limit: self.limit.clone(), state: Arc::default(), reader: Some(reader.clone()) }
     }

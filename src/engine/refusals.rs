@@ -84,7 +84,7 @@ impl TargetProducer {
                     self.stats().tally.refused.fetch_add(1, Relaxed);
                 }
                 self.stats().tally.retries.fetch_add(1, Relaxed);
-                tracing::warn!(route = %self.params.story.route.name, target = %self.name(), %partition, offset,
+                tracing::warn!(route = %self.params.story.route, target = %self.name(), %partition, offset,
                     class = fault.class.name(), attempt, retry_ms = millis(delay), %reason, "refused");
                 let next_attempt_at = Some(now() + delay);
                 let trouble = Trouble { class: fault.class, attempt, next_attempt_at, reason };
@@ -166,7 +166,7 @@ impl TargetProducer {
             before = facts.blocked.insert(partition.clone(), trouble).is_some();
         });
         if !before {
-            tracing::error!(route = %self.params.story.route.name, target = %self.name(), %partition, offset,
+            tracing::error!(route = %self.params.story.route, target = %self.name(), %partition, offset,
                 class = class.name(), attempts, how = "blocked", %reason, "given up");
         }
         self.let_go_of_blocked(partition, offset);
@@ -205,15 +205,15 @@ impl TargetProducer {
         let Some(feed) = self.feeds.get_mut(&answer.partition) else { return };
         let Some(diversion) = feed.diverting.take_if(|diversion| diversion.ticket == answer.ticket) else { return };
         match answer.outcome {
-            Ok(topic) => self.settle(&answer.partition, &diversion, "dead-lettered", Some(topic), ctx),
-            Err(fault) => self.stuck(&answer.partition, diversion, &format!("no dead letter: {fault}"), ctx),
+            Ok(topic) => self.settle(&answer.partition, &diversion, "dead-lettered", Some(&topic), ctx),
+            Err(fault) => self.stuck(&answer.partition, &diversion, &format!("no dead letter: {fault}"), ctx),
         }
     }
 
     /// Where nothing else helps, the partition is blocked.
-    fn stuck(&mut self, partition: &TopicPartition, diversion: Diversion, why: &str, ctx: &mut Context<Self>) {
+    fn stuck(&mut self, partition: &TopicPartition, diversion: &Diversion, why: &str, ctx: &mut Context<Self>) {
         let error = format!("{}; {why}", diversion.failure.error);
-        self.block(partition, &Failure { error, ..diversion.failure }, ctx);
+        self.block(partition, &Failure { error, ..diversion.failure.clone() }, ctx);
     }
 
     /// Writes the next envelope in a record's place: one at a time, as together they could be too large again.
@@ -250,7 +250,7 @@ impl TargetProducer {
             None if written < diversion.parts => self.keep(partition, Diversion { written, ..diversion }),
             None => {
                 let topic = feed.topic.name.clone();
-                self.settle(partition, &diversion, "kept", Some(topic), ctx);
+                self.settle(partition, &diversion, "kept", Some(&topic), ctx);
             }
             // the first part is the largest, so no part was written before
             Some(fault)
@@ -258,7 +258,7 @@ impl TargetProducer {
             {
                 self.keep(partition, Diversion { parts: diversion.parts * 2, ..diversion });
             }
-            Some(fault) => self.stuck(partition, diversion, &format!("no envelope: {fault}"), ctx),
+            Some(fault) => self.stuck(partition, &diversion, &format!("no envelope: {fault}"), ctx),
         }
         self.finish_drain();
     }
@@ -269,7 +269,7 @@ impl TargetProducer {
         partition: &TopicPartition,
         diversion: &Diversion,
         how: &'static str,
-        topic: Option<Arc<str>>,
+        topic: Option<&str>,
         ctx: &mut Context<Self>,
     ) {
         let Diversion { ticket, positions, failure, .. } = diversion;
@@ -289,8 +289,8 @@ impl TargetProducer {
         };
         counter.fetch_add(offsets.len() as u64, Relaxed);
         let (class, attempts, reason) = (failure.class.name(), failure.attempts, &failure.error);
-        tracing::warn!(route = %self.params.story.route.name, target = %self.name(), %partition, offset = offsets.first(),
-            records = offsets.len(), class, attempts, how, topic = topic.as_deref(), %reason, "given up");
+        tracing::warn!(route = %self.params.story.route, target = %self.name(), %partition, offset = offsets.first(),
+            records = offsets.len(), class, attempts, how, topic, %reason, "given up");
         self.taken(partition);
         if done {
             self.acknowledged(*ticket);

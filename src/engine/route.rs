@@ -239,8 +239,8 @@ impl Actor for Route {
 impl Handler<Ping> for Route {
     type Result = ();
 
-    fn handle(&mut self, Ping(pulse): Ping, _ctx: &mut Self::Context) {
-        failpoint!("route", _ctx);
+    fn handle(&mut self, Ping(pulse): Ping, ctx: &mut Self::Context) {
+        failpoint!("route", ctx);
         pulse.beat();
     }
 }

@@ -215,8 +215,8 @@ impl Handler<Detach> for Router {
 impl Handler<BatchRead> for Router {
     type Result = ();
 
-    fn handle(&mut self, BatchRead { batch, generation }: BatchRead, _ctx: &mut Self::Context) {
-        failpoint!("router", _ctx);
+    fn handle(&mut self, BatchRead { batch, generation }: BatchRead, ctx: &mut Self::Context) {
+        failpoint!("router", ctx);
         let Some(shared) = self.partitions.get_mut(&batch.partition) else { return };
         let Some(next) = shared.next.filter(|_| shared.generation == generation) else { return };
         if batch.range.end <= next {

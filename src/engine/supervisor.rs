@@ -56,6 +56,7 @@ pub struct Engine {
 impl Engine {
     /// Starts every enabled route of the plan. Must be called within an actix system.
     pub fn start(plan: &Plan, options: Options) -> Self {
+        super::failpoint::arm();
         let (tell, ended) = oneshot::channel();
         let supervisor = Supervisor::new(plan, options, tell);
         let lasting = || supervisor.routes.iter().map(|(name, slot)| (name.clone(), &slot.lasting));

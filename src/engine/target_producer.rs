@@ -396,7 +396,7 @@ impl Handler<Leave> for TargetProducer {
         if let Next::Again { delay, .. } = self.follows.failed(&REST, now(), dice()) {
             self.rests_until = now() + delay;
         }
-        tracing::warn!(route = %self.params.story.route.name, target = %self.name(), partitions = leaving.len(),
+        tracing::warn!(route = %self.params.story.route, target = %self.name(), partitions = leaving.len(),
             "detached: it holds the others up and goes on by its own read");
         for partition in leaving {
             self.leave(&partition);

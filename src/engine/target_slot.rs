@@ -8,36 +8,33 @@ use std::time::Duration;
 use actix::{ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
 use tokio::task::spawn_blocking;
 
-use super::catch_up::{CatchUp, Params as CatchUpParams};
+use super::cast::Cast;
 use super::children::is_escalated;
 use super::clock::now;
-use super::dead_letter_producer::{DeadLetterProducer, Params as LetterParams};
-use super::flow::{Gate, Lane, Urgency};
-use super::letters::Story;
-use super::life::{Life, Rounds};
-use super::messages::{Adopt, Child, ChildGone, Drain, TargetReady, WriteNews};
-use super::pacer::Pacer;
+use super::life::Rounds;
+use super::messages::{Adopt, Child, ChildGone, Drain, TargetReady};
 use super::preparation::{Clients, Prepared, Request, Topics, group_name, partitions_of, prepare};
 use super::retries::What;
 use super::route::{Index, Route};
-use super::router::Router;
-use super::source::open_reader;
-use super::target_producer::{Equipment, Owner, Params as ProducerParams, TargetProducer};
+use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::Writer;
 use crate::kafka::admin::Admin;
 use crate::kafka::group::Group;
-use crate::kafka::writer::KafkaWriter;
 use crate::plan::{RoutePlan, TargetPlan};
 
 /// A target's actors, its clients, and what keeps it from being written.
+#[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
 #[derive(Default)]
 pub(super) struct TargetSlot {
-    clients: Option<Clients>,
-    cast: Option<Cast>,
-    generation: u64,
+    /// Its watermarks on the source; once it was prepared, and where progress is kept.
+    group: Option<Arc<Group>>,
+    /// When topics that were refused were looked at last.
+    looked: Option<Duration>,
+    pub(super) cast: Option<Cast>,
+    pub(super) generation: u64,
     /// Whether its preparation is under way, or waits for its next attempt.
     busy: bool,
     prepared_once: bool,
@@ -49,14 +46,6 @@ pub(super) struct TargetSlot {
     fault: Option<Fault>,
     committing: bool,
     drained: bool,
-}
-
-/// A running target's actors, and its writer.
-struct Cast {
-    producer: Life<TargetProducer>,
-    catch_up: Life<CatchUp>,
-    letters: Life<DeadLetterProducer>,
-    writer: Arc<dyn Writer>,
 }
 
 impl TargetSlot {
@@ -79,10 +68,6 @@ impl TargetSlot {
 
     pub(super) fn refuses(&self, partition: &TopicPartition) -> bool {
         self.refused.contains_key(&*partition.topic) || self.gaps.contains_key(partition)
-    }
-
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
     }
 
     /// The first of its actors that hangs, and which life it is in.
@@ -115,16 +100,20 @@ impl TargetSlot {
         self.drained
     }
 
-    /// Its clients: closing them blocks.
-    pub(super) fn take_for_close(&mut self) -> Option<Clients> {
-        self.clients.take()
+    /// Its watermarks' client: closing it blocks.
+    pub(super) fn take_for_close(&mut self) -> Option<Arc<Group>> {
+        self.group.take()
     }
 
-    /// The topics that are not written yet, or have grown.
+    /// The topics that are not written yet, or have grown. Those that were refused are looked at again now and then.
     fn to_prepare(&self, topics: &Topics) -> Topics {
+        let stopped =
+            |name: &String| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == **name);
+        let rests = self.looked.is_some_and(|at| now().saturating_sub(at) < CHECK);
         topics
             .iter()
             .filter(|(name, partitions)| self.written.get(*name).is_none_or(|written| written < *partitions))
+            .filter(|(name, _)| !(rests && stopped(name)))
             .map(|(name, partitions)| (name.clone(), *partitions))
             .collect()
     }
@@ -144,19 +133,18 @@ impl Route {
         let target = plan.targets[index].clone();
         let known = known(&self.params.lasting.progress, index, &topics);
         let request = Request { route: plan, target, topics, known, first: !slot.prepared_once };
-        let clients = slot.clients.clone();
+        slot.looked = Some(now());
+        let group = slot.group.clone();
         let work = spawn_blocking(move || {
-            let clients = match clients {
-                Some(clients) => clients,
-                None => connect(&request.route, &request.target, source)?,
-            };
+            // a client that has nothing to do would still knock at a cluster that does not let it in
+            let clients = connect(&request.route, &request.target, source, group)?;
             let prepared = prepare(&clients, &request);
-            Ok((clients, request.topics, prepared))
+            Ok((clients.group, request.topics, prepared))
         });
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
             let result = result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string())));
-            let outcome = result.and_then(|(clients, topics, prepared)| {
-                this.targets[index].clients = Some(clients);
+            let outcome = result.and_then(|(group, topics, prepared)| {
+                this.targets[index].group = group;
                 prepared.map(|prepared| (topics, prepared))
             });
             let outcome = outcome.and_then(|(topics, prepared)| this.adopt(index, &topics, prepared, ctx));
@@ -180,32 +168,32 @@ impl Route {
         self.params.lasting.status.change_target(index, |facts| facts.trouble = Some(trouble));
         let waits_for_cluster = fault.class == FaultClass::System;
         self.targets[index].fault = Some(fault);
-        let answers = self.targets[index].clients.as_ref().filter(|_| waits_for_cluster).map(|c| c.target.clone());
-        self.prepare_later(index, delay, answers, ctx);
+        self.prepare_later(index, delay, waits_for_cluster, ctx);
     }
 
-    /// Prepares a target after a delay; if there is a cluster to wait for, as soon as it answers.
-    fn prepare_later(&mut self, index: Index, delay: Duration, cluster: Option<Arc<Admin>>, ctx: &mut Context<Self>) {
+    /// Prepares a target after a delay; or, if that is what it waits for, as soon as its cluster answers.
+    fn prepare_later(&mut self, index: Index, delay: Duration, or_answer: bool, ctx: &mut Context<Self>) {
         /// An attempt that fails at once must not be followed by the next at once, as long as the cluster answers.
         const LEAST: Duration = Duration::from_secs(2);
         self.targets[index].busy = true;
         let early = delay.min(LEAST);
         ctx.run_later(early, move |this, ctx| {
             let rest = delay.saturating_sub(early);
-            let Some(cluster) = cluster.filter(|_| !rest.is_zero()) else {
-                return this.prepare_now(index, rest, ctx);
-            };
-            let waiting = spawn_blocking(move || cluster.wait_until_it_answers(rest));
+            if !or_answer || rest.is_zero() {
+                return Self::prepare_in(index, rest, ctx);
+            }
+            let cluster = this.params.plan.targets[index].cluster.clone();
+            let waiting = spawn_blocking(move || Admin::wait_until_it_answers(&cluster, rest));
             let began = now();
-            ctx.spawn(waiting.into_actor(this).map(move |answers, this, ctx| {
+            ctx.spawn(waiting.into_actor(this).map(move |answers, _, ctx| {
                 let answers = answers.unwrap_or(false);
                 let left = if answers { Duration::ZERO } else { rest.saturating_sub(now().saturating_sub(began)) };
-                this.prepare_now(index, left, ctx);
+                Self::prepare_in(index, left, ctx);
             }));
         });
     }
 
-    fn prepare_now(&mut self, index: Index, after: Duration, ctx: &mut Context<Self>) {
+    fn prepare_in(index: Index, after: Duration, ctx: &mut Context<Self>) {
         ctx.run_later(after, move |this, ctx| {
             this.targets[index].busy = false;
             this.prepare_target(index, ctx);
@@ -278,109 +266,6 @@ impl Route {
         }
     }
 
-    fn open_writer(&self, index: Index, producer: &Addr<TargetProducer>) -> Result<Arc<dyn Writer>, Fault> {
-        let news = producer.clone();
-        // on the writer's thread; bounded by what was handed to it
-        let sink = Arc::new(move |event| news.do_send(WriteNews(event)));
-        let writer: Arc<dyn Writer> = Arc::new(KafkaWriter::open(&self.params.plan.targets[index].cluster, sink)?);
-        self.params.lasting.opened(&writer);
-        Ok(writer)
-    }
-
-    /// From the sink to the source: the writer, the producer, its catch-up; then the router may use it.
-    fn start_target(&mut self, index: Index, ctx: &Context<Self>) -> Result<(), Fault> {
-        let router = self.router(ctx);
-        let generation = self.params.lasting.retries.next_generation(&Child::Target(index));
-        self.targets[index].generation = generation;
-        let window = own_share(&self.params.plan);
-        let gates = [self.params.process.clone(), self.params.lasting.gate.clone(), Gate::new(window)];
-        let own = Lane::new(&self.params.flow, gates, Urgency::CatchUp);
-        let producer = self.spawn_producer(index, generation, own.clone(), &router, ctx);
-        let writer = self.open_writer(index, producer.addr())?;
-        let catch_up = self.spawn_catch_up(index, generation, own, producer.addr().clone(), &router, ctx);
-        let letters = self.spawn_letters(index, generation, producer.addr(), ctx);
-        let cast = Cast { producer, catch_up, letters, writer };
-        router.do_send(TargetReady { target: index, producer: Some(cast.producer.addr().clone()) });
-        cast.equip();
-        self.targets[index].cast = Some(cast);
-        Ok(())
-    }
-
-    fn spawn_producer(
-        &self,
-        index: Index,
-        generation: u64,
-        own: Lane,
-        router: &Addr<Router>,
-        ctx: &Context<Self>,
-    ) -> Life<TargetProducer> {
-        let (me, plan, lasting) = (ctx.address(), &self.params.plan, &self.params.lasting);
-        let target = plan.targets[index].clone();
-        Life::begin(TargetProducer::new(ProducerParams {
-            target: index,
-            story: Story { route: plan.clone(), target: target.name().to_owned() },
-            plan: target,
-            generation,
-            window: own_share(plan),
-            own,
-            pacer: Pacer::new(lasting.limits_of(index)),
-            router: router.clone(),
-            progress: lasting.progress.clone(),
-            retries: lasting.retries.clone(),
-            status: lasting.status.clone(),
-            watch: Self::watch(&me, Child::Target(index), "target", generation),
-            owner: Owner { drained: me.clone().recipient(), renew: me.clone().recipient(), gone: me.recipient() },
-        }))
-    }
-
-    fn spawn_letters(
-        &self,
-        index: Index,
-        generation: u64,
-        producer: &Addr<TargetProducer>,
-        ctx: &Context<Self>,
-    ) -> Life<DeadLetterProducer> {
-        Life::begin(DeadLetterProducer::new(LetterParams {
-            target: index,
-            route: self.params.plan.clone(),
-            producer: producer.clone().recipient(),
-            retries: self.params.lasting.retries.clone(),
-            status: self.params.lasting.status.clone(),
-            watch: Self::watch(&ctx.address(), Child::Target(index), "dead-letters", generation),
-        }))
-    }
-
-    fn spawn_catch_up(
-        &self,
-        index: Index,
-        generation: u64,
-        own: Lane,
-        producer: Addr<TargetProducer>,
-        router: &Addr<Router>,
-        ctx: &Context<Self>,
-    ) -> Life<CatchUp> {
-        let lasting = &self.params.lasting;
-        let window = own_share(&self.params.plan);
-        let (plan, partitions) = (self.params.plan.clone(), self.partition_count());
-        let (me, route) = (ctx.address(), ctx.address());
-        Life::begin(CatchUp::new(CatchUpParams {
-            target: index,
-            open_reader: Box::new(move || open_reader(&plan, window / 4, partitions)),
-            lane: own,
-            batch_bytes: self.params.plan.batch.max_bytes.min(window),
-            read_limit: lasting.read_limit.clone(),
-            producer,
-            router: router.clone(),
-            owner: me.clone().recipient(),
-            gone: me.recipient(),
-            generation,
-            rounds: self.params.rounds,
-            retries: lasting.retries.clone(),
-            progress: lasting.progress.clone(),
-            watch: Box::new(move |actor| Self::watch_for_panic(&route, Child::Target(index), actor, generation)),
-        }))
-    }
-
     /// A target's actor is gone: all go, the writer is closed, and a new generation starts from the watermarks.
     pub(super) fn target_gone(&mut self, index: Index, gone: ChildGone, ctx: &mut Context<Self>) {
         if self.targets[index].generation != gone.generation {
@@ -396,7 +281,7 @@ impl Route {
         slot.written.clear();
         slot.busy = true;
         if is_escalated(attempt) {
-            slot.clients = None;
+            slot.group = None;
         }
         let stats = &self.params.lasting.progress.targets[index];
         stats.tally.restarts.fetch_add(1, Relaxed);
@@ -417,7 +302,7 @@ impl Route {
         self.params.lasting.closed(&writer);
         // two writers of one target would break the order: the old one has to be closed first
         let closing = spawn_blocking(move || writer.close());
-        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.prepare_later(index, delay, None, ctx)));
+        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.prepare_later(index, delay, false, ctx)));
     }
 
     /// A target's writer has had its time: what is with it is taken back, and a new one takes its place.
@@ -449,7 +334,7 @@ impl Route {
 
     pub(super) fn commit_target(&mut self, index: Index, all: bool, ctx: &mut Context<Self>) {
         let slot = &mut self.targets[index];
-        let Some(group) = slot.clients.as_ref().and_then(|clients| clients.group.clone()) else { return };
+        let Some(group) = slot.group.clone() else { return };
         let offsets = self.params.lasting.progress.to_commit(index, all);
         if slot.committing || offsets.is_empty() {
             return;
@@ -466,36 +351,23 @@ impl Route {
     }
 }
 
-impl Cast {
-    /// Gives the producer all that it needs.
-    fn equip(&self) {
-        self.producer.addr().do_send(Equipment {
-            writer: self.writer.clone(),
-            catch_up: self.catch_up.addr().clone(),
-            letters: self.letters.addr().clone(),
-        });
-    }
-}
-
-/// What one target may have in flight for itself: handed to its writer, or read by its own read.
-///
-/// With several targets the shared read gets half of the route's budget, and the other half is theirs in equal parts.
-/// So a read that catches up always finds permits, whatever the shared read and the other targets do.
-pub(super) fn own_share(plan: &RoutePlan) -> u64 {
-    plan.in_flight / (2 * plan.targets.len() as u64)
-}
-
 /// Watermarks that this process knows already.
 fn known(progress: &super::progress::Progress, index: Index, topics: &Topics) -> HashMap<TopicPartition, i64> {
     let of = |tp: TopicPartition| progress.watermark(index, &tp).map(|mark| (tp, mark));
     partitions_of(topics).into_iter().filter_map(of).collect()
 }
 
-fn connect(route: &RoutePlan, target: &TargetPlan, source: Arc<Admin>) -> Result<Clients, Fault> {
-    let group = if route.keeps_progress {
-        Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
-    } else {
-        None
+fn connect(
+    route: &RoutePlan,
+    target: &TargetPlan,
+    source: Arc<Admin>,
+    group: Option<Arc<Group>>,
+) -> Result<Clients, Fault> {
+    let group = match group {
+        None if route.keeps_progress => {
+            Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
+        }
+        group => group,
     };
     Ok(Clients { source, target: Arc::new(Admin::open(&target.cluster)?), group })
 }

@@ -155,7 +155,7 @@ impl TargetProducer {
     /// more, and brings a new one.
     fn give_up(&mut self, failure: Failure) {
         let (target, generation) = (self.params.target, self.params.generation);
-        tracing::warn!(route = %self.params.story.route.name, target = %self.name(), class = failure.class.name(),
+        tracing::warn!(route = %self.params.story.route, target = %self.name(), class = failure.class.name(),
             attempts = failure.attempts, reason = %failure.error, "the writer is replaced: its time is over");
         self.silence.verdict = Some(failure);
         self.params.retries.forget(&What::Write(target));

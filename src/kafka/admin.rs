@@ -71,7 +71,7 @@ pub struct NewTopicSpec {
 
 /// A client for questions to one cluster. Its calls block.
 pub struct Admin {
-    cluster: ClusterSpec,
+    alias: String,
     consumer: BaseConsumer<Context>,
     client: AdminClient<Context>,
 }
@@ -86,7 +86,7 @@ impl Admin {
             .map_err(|error| context().fault(doing, &error))?;
         let client =
             AdminClient::from_config_and_context(&config, context()).map_err(|error| context().fault(doing, &error))?;
-        Ok(Self { cluster: cluster.clone(), consumer, client })
+        Ok(Self { alias: cluster.alias.clone(), consumer, client })
     }
 
     /// All topics of the cluster by name.
@@ -150,7 +150,7 @@ impl Admin {
         } else if let Some(partition) = later.first() {
             return Err(Fault::new(
                 FaultClass::System,
-                format!("cluster {}: {doing}: no answer for {partition}", self.cluster.alias),
+                format!("cluster {}: {doing}: no answer for {partition}", self.alias),
             ));
         }
         Ok(found)
@@ -195,11 +195,11 @@ impl Admin {
 
     /// Waits until the cluster answers, or the time is up: whether it did. The client connects again by itself meanwhile.
     /// What only a change elsewhere can mend, as a wrong password, is not waited for.
-    pub fn wait_until_it_answers(&self, longest: Duration) -> bool {
+    pub fn wait_until_it_answers(cluster: &ClusterSpec, longest: Duration) -> bool {
         let deadline = Instant::now() + longest;
         // a client of its own knows no topics, so it asks for none
-        let context = Context::new(&self.cluster, None);
-        let Ok(client) = ffi::Consumer::new(&control_config(&self.cluster), context, Box::new(|| {})) else {
+        let context = Context::new(cluster, None);
+        let Ok(client) = ffi::Consumer::new(&control_config(cluster), context, Box::new(|| {})) else {
             return false;
         };
         loop {
@@ -247,7 +247,7 @@ impl Admin {
     }
 
     fn topic_fault(&self, topic: &str, code: RDKafkaErrorCode) -> Fault {
-        Fault::new(class_of(code), format!("cluster {}: topic {topic}: {code}", self.cluster.alias))
+        Fault::new(class_of(code), format!("cluster {}: topic {topic}: {code}", self.alias))
     }
 
     fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
@@ -263,7 +263,7 @@ impl Admin {
 
 impl std::fmt::Debug for Admin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Admin({})", self.cluster.alias)
+        write!(f, "Admin({})", self.alias)
     }
 }
 

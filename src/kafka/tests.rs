@@ -211,13 +211,14 @@ fn a_panic_of_the_writers_thread_is_fatal() {
 #[test]
 fn a_cluster_is_waited_for_until_it_answers() {
     let cluster = cluster();
-    let admin = Admin::open(&spec(cluster.bootstrap_servers(), &[])).unwrap();
-    assert!(admin.wait_until_it_answers(PATIENCE));
+    let spec = spec(cluster.bootstrap_servers(), &[]);
+    let answers = |longest| Admin::wait_until_it_answers(&spec, longest);
+    assert!(answers(PATIENCE));
     cluster.broker_down(BROKER).unwrap();
-    assert!(!admin.wait_until_it_answers(Duration::from_millis(300)));
+    assert!(!answers(Duration::from_millis(300)));
     std::thread::scope(|scope| {
-        let waits = scope.spawn(|| admin.wait_until_it_answers(PATIENCE));
-        assert!(!admin.wait_until_it_answers(Duration::from_millis(300)));
+        let waits = scope.spawn(|| answers(PATIENCE));
+        assert!(!answers(Duration::from_millis(300)));
         cluster.broker_up(BROKER).unwrap();
         assert!(waits.join().unwrap());
     });

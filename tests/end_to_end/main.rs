@@ -22,4 +22,5 @@ mod refusals;
 mod restarts;
 mod security;
 mod slow;
+mod time_outs;
 mod topics;
