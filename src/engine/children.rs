@@ -62,7 +62,7 @@ impl Route {
         let reader = self.reader()?;
         let router = self.router(ctx);
         let child = Child::Consumer(partition.clone());
-        let generation = self.params.lasting.retries.next_generation(&child);
+        let generation = self.params.lasting.retries.begin_life(&child);
         let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
             partition: partition.clone(),
             read_limit: self.read_limit.clone(),
@@ -86,7 +86,7 @@ impl Route {
         if let Some(router) = &self.router {
             return router.addr().clone();
         }
-        let generation = self.params.lasting.retries.next_generation(&Child::Router);
+        let generation = self.params.lasting.retries.begin_life(&Child::Router);
         let watch = Self::watch(&ctx.address(), Child::Router, "router", generation);
         let router = Life::begin(Router::new(self.targets.len(), self.params.lasting.progress.clone(), watch));
         self.router.insert(router).addr().clone()
@@ -142,7 +142,6 @@ impl Route {
         let what = What::Life(gone.child.clone());
         let class = gone.fault.as_ref().map_or(FaultClass::Crash, |fault| fault.class);
         let (attempt, delay) = self.params.lasting.retries.failed_again(&what, class);
-        self.params.lasting.retries.works(&what);
         let reason = gone.fault.as_ref().map(|fault| fault.reason.as_str());
         tracing::error!(route = %self.name(), actor = gone.actor, child = ?gone.child, why = gone.end.name(),
             generation = gone.generation + 1, attempt, retry_ms = millis(delay), reason, "made anew");

@@ -53,8 +53,8 @@ pub struct PartitionConsumer {
     /// Whether it is to read at all.
     wanted: bool,
     next: i64,
-    /// Whether it failed, and has read nothing since.
-    failing: bool,
+    /// Whether it has read nothing since it was made, or since it failed last.
+    unproven: bool,
     /// What was taken of the read limit for a batch that has not come yet.
     taken: u64,
 }
@@ -62,7 +62,7 @@ pub struct PartitionConsumer {
 impl PartitionConsumer {
     /// A consumer that reads nothing until it is told where to [`Seek`].
     pub fn new(params: Params) -> Self {
-        Self { params, stream: None, wanted: false, next: 0, failing: false, taken: 0 }
+        Self { params, stream: None, wanted: false, next: 0, unproven: true, taken: 0 }
     }
 
     fn start(&mut self, ctx: &Context<Self>) {
@@ -123,7 +123,7 @@ impl PartitionConsumer {
     }
 
     fn failed(&mut self, fault: Fault, ctx: &mut Context<Self>) {
-        (self.stream, self.failing) = (None, true);
+        (self.stream, self.unproven) = (None, true);
         let (attempt, delay) = self.params.retries.failed_again(&self.what(), fault.class);
         tracing::warn!(partition = %self.params.partition, class = fault.class.name(), attempt, retry_ms = millis(delay),
             "{fault}");
@@ -149,7 +149,7 @@ impl PartitionConsumer {
 
     fn has_read(&mut self, batch: RecordBatch) {
         self.next = batch.range.end;
-        if std::mem::take(&mut self.failing) {
+        if std::mem::take(&mut self.unproven) {
             self.params.retries.works(&self.what());
             self.say(None, false);
         }

@@ -28,7 +28,7 @@ use super::source::{Found, look};
 use super::target_slot::TargetSlot;
 use crate::domain::detach::{Judge, Load};
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::state::Trouble;
+use crate::domain::state::{TargetFacts, Trouble};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
 use crate::kafka::admin::Admin;
@@ -272,27 +272,27 @@ impl Handler<ReadState> for Route {
         }
         let stops = lost || fault.as_ref().is_some_and(|fault| fault.class == FaultClass::Config);
         match (fault, target) {
-            (Some(fault), _) if !stops => {
+            (Some(fault), Some(target)) if stops => self.gap(target, partition, fault),
+            (Some(fault), Some(target)) => {
+                let change = |facts: &mut TargetFacts| drop(facts.unreadable.insert(partition, fault.reason));
+                self.params.lasting.status.change_target(target, change);
+            }
+            (Some(fault), None) => {
+                if stops && self.broken.get(&partition) != Some(&fault) {
+                    tracing::error!(route = %self.name(), %partition, "this partition stops: {fault}");
+                    self.broken.insert(partition.clone(), fault.clone());
+                }
                 self.params.lasting.status.change(|facts| drop(facts.unreadable.insert(partition, fault.reason)));
             }
-            (Some(fault), target) => {
-                tracing::error!(route = %self.name(), %partition, "this partition stops: {fault}");
-                match target {
-                    Some(target) => self.gap(target, partition, fault),
-                    None => {
-                        let reason = fault.reason.clone();
-                        self.broken.insert(partition.clone(), fault);
-                        self.params.lasting.status.change(|facts| drop(facts.unreadable.insert(partition, reason)));
-                    }
-                }
+            (None, Some(target)) => {
+                self.params.lasting.status.change_target(target, |facts| drop(facts.unreadable.remove(&partition)));
+                self.no_gap(target, &partition);
             }
-            (None, target) => {
-                tracing::info!(route = %self.name(), %partition, "this partition can be read again");
-                self.broken.remove(&partition);
-                self.params.lasting.status.change(|facts| drop(facts.unreadable.remove(&partition)));
-                if let Some(target) = target {
-                    self.no_gap(target, &partition);
+            (None, None) => {
+                if self.broken.remove(&partition).is_some() {
+                    tracing::info!(route = %self.name(), %partition, "this partition can be read again");
                 }
+                self.params.lasting.status.change(|facts| drop(facts.unreadable.remove(&partition)));
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::support::config::{Config, route_name};
 use crate::support::engine::{Engine, Finished};
 use crate::support::ledger::{Ledger, without};
 use crate::support::log::{number, text};
-use crate::support::records::{Bulk, Exact};
+use crate::support::records::{Bulk, Exact, noise};
 use crate::support::topic::Topic;
 use crate::support::{envelope, eventually, seconds};
 
@@ -26,15 +26,7 @@ fn policy(more: &Value) -> Value {
 
 /// 500 KB that no codec makes smaller, with a key and headers of all kinds.
 fn too_large() -> Exact {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut noise = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_be_bytes()[3]
-    };
-    let value: Vec<u8> = (0..500_000).map(|_| noise()).collect();
-    let record = Exact::new(PARTITION, BAD).key(&[0, 0xff, b'k']).value(&value);
+    let record = Exact::new(PARTITION, BAD).key(&[0, 0xff, b'k']).value(&noise(500_000));
     record.header("trace", Some(&[0, 0xfe])).header("trace", None).header("", Some(b""))
 }
 
@@ -102,6 +94,18 @@ impl Case {
             assert_eq!(&line[field], value, "{field} in {line}");
         }
         assert!(!text(line, "reason").is_empty(), "{line}");
+    }
+
+    /// The other partitions have everything, and the bad one's everything up to it.
+    fn assert_the_others_complete(&self, engine: &mut Engine) {
+        eventually(seconds(30), "the other partitions are complete", || {
+            engine.assert_running();
+            let offsets = self.shanghai.offsets();
+            [0, 2, 3].iter().all(|partition| offsets[partition].1 == GOOD / 4)
+        });
+        eventually(seconds(10), "the watermark is at the record", || {
+            self.source.watermarks("shanghai").get(&PARTITION) == Some(&OFFSET)
+        });
     }
 
     /// All good ones are on Shanghai, and everything is on Beijing; once, and in order.
@@ -181,13 +185,7 @@ fn a_record_that_is_too_large_blocks_its_partition_alone_until_it_is_taken() {
     let given_up = engine.log().with_message("given up")[0].clone();
     case.assert_given_up(&given_up, "blocked");
     case.source.wait_for("beijing");
-    eventually(seconds(30), "the other partitions are complete", || {
-        let offsets = case.shanghai.offsets();
-        [0, 2, 3].iter().all(|partition| offsets[partition].1 == GOOD / 4)
-    });
-    eventually(seconds(10), "the watermark is at the record", || {
-        case.source.watermarks("shanghai").get(&PARTITION) == Some(&OFFSET)
-    });
+    case.assert_the_others_complete(&mut engine);
     assert_eq!(case.shanghai.offsets()[&PARTITION].1, OFFSET, "nothing overtakes it");
     assert_eq!(engine.log().state_of("shanghai").unwrap()["state"], "blocked");
     assert_eq!(engine.log().state_of("beijing").unwrap()["state"], "running");
@@ -232,6 +230,27 @@ fn a_record_that_is_too_large_becomes_a_dead_letter_on_another_cluster() {
     case.assert_arrived_but_for_the_bad_one();
     assert_dead_letter(&case, regions.chengdu, topic, &too_large());
     assert!(regions.shanghai.topic(topic).describe().is_null(), "the topic is on the target too");
+}
+
+#[test]
+fn nothing_passes_a_record_before_its_dead_letter_is_acknowledged() {
+    let regions = regions();
+    let elsewhere = json!({ "cluster": "chengdu" });
+    let retry = json!({ "record": policy(&json!({})), "on_exhausted": "dead_letter", "dead_letter": elsewhere });
+    let case = Case::large(&regions, "refusals.waits").retry(retry);
+    regions.chengdu.stop();
+    let mut engine = Engine::run(&case.config);
+    case.source.wait_for("beijing");
+    case.assert_the_others_complete(&mut engine);
+    engine.keeps_running(seconds(3));
+    assert_eq!(case.source.watermarks("shanghai")[&PARTITION], OFFSET, "the dead letter is nowhere yet");
+
+    regions.chengdu.restart();
+    case.source.wait_for("shanghai");
+    let finished = engine.drain().assert_bounded();
+    assert_counted(&finished, [1, 0, 0]);
+    case.assert_arrived_but_for_the_bad_one();
+    assert_dead_letter(&case, regions.chengdu, "refusals.waits.dead-letter", &too_large());
 }
 
 #[test]

@@ -107,6 +107,18 @@ impl Bulk {
     }
 }
 
+/// Bytes that no codec makes fewer; the same ones each time.
+pub fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_be_bytes()[3]
+    };
+    (0..size).map(|_| next()).collect()
+}
+
 /// Bytes as hexadecimal text; null for none.
 pub fn hex(bytes: Option<&[u8]>) -> Value {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
