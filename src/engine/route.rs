@@ -16,7 +16,7 @@ use super::failpoint::failpoint;
 use super::flow::{Flow, Gate, Lane, Urgency};
 use super::lasting::Lasting;
 use super::life::{Life, Rounds};
-use super::messages::{Child, ChildGone, Drain, Drained, Leave, Ping, ReadState, Renew};
+use super::messages::{Child, ChildGone, Drain, Drained, End, Leave, Ping, ReadState, Renew};
 use super::partition_consumer::PartitionConsumer;
 use super::preparation::Topics;
 use super::progress::{TargetIndex, TargetStats};
@@ -92,6 +92,10 @@ pub struct Route {
     /// Partitions whose consumer is gone and waits to be made anew.
     pub(super) resting: HashMap<TopicPartition, u64>,
     pub(super) generations: HashMap<TopicPartition, u64>,
+    /// Where partitions waited for the source when that was looked at last, and how often they were seen there before.
+    pub(super) positions: HashMap<TopicPartition, (i64, u32)>,
+    /// So many looks at the same place are a stall.
+    pub(super) stall_looks: u32,
     /// Partitions that can't be read until somebody changes something.
     pub(super) broken: BTreeMap<TopicPartition, Fault>,
     pub(super) source_fault: Option<Fault>,
@@ -121,6 +125,8 @@ impl Route {
             consumers: HashMap::new(),
             resting: HashMap::new(),
             generations: HashMap::new(),
+            positions: HashMap::new(),
+            stall_looks: 1,
             broken: BTreeMap::new(),
             source_fault: None,
             discovered: false,
@@ -232,6 +238,7 @@ impl Actor for Route {
             ctx.run_interval(COMMIT, Self::commit);
             ctx.run_interval(SAMPLE, Self::sample);
             this.make_rounds(ctx);
+            this.look_for_stalls(ctx);
         }));
     }
 }
@@ -268,7 +275,7 @@ impl Handler<ReadState> for Route {
     fn handle(&mut self, read: ReadState, ctx: &mut Self::Context) {
         let ReadState { target, partition, fault, lost } = read;
         if let Some(fault) = fault.as_ref().filter(|fault| fault.class == FaultClass::Crash) {
-            return self.reader_gone(target, fault.clone(), ctx);
+            return self.reader_gone(target, End::Stopped, fault.clone(), ctx);
         }
         let stops = lost || fault.as_ref().is_some_and(|fault| fault.class == FaultClass::Config);
         match (fault, target) {

@@ -230,6 +230,21 @@ fn a_consumer_that_hangs_is_made_anew() {
 }
 
 #[test]
+fn a_reader_whose_thread_hangs_is_replaced() {
+    const NAME: &str = "crashes.reader.hangs";
+    let regions = regions();
+    let targets = create(&regions, NAME);
+    let (source, load) = loaded(&regions, NAME, 0);
+    let config = config(&regions, NAME, &["shanghai", "beijing"]);
+    let mut engine = Engine::run_with(&config, &[("FAILPOINTS", "reader=100*off->1*pause->off")]);
+    let made_anew =
+        engine.wait_for_log(seconds(60), "the consumer is made anew", |line| line["message"] == "made anew");
+    assert_eq!((text(&made_anew, "actor"), text(&made_anew, "why")), ("consumer", "hung"));
+    end(engine, &source, load, &targets);
+    assert_nothing_lost(&source, &targets);
+}
+
+#[test]
 fn a_router_that_panics_is_made_anew() {
     assert_survived("crashes.router.panics", &Case::new("router", 50, Failure::Panics(3)));
 }
