@@ -212,10 +212,12 @@ pub struct Attempts {
 impl Attempts {
     /// Notes that an attempt failed, and says what follows. `dice` is a random number from -1 to 1.
     pub fn failed(&mut self, policy: &Policy, now: Duration, dice: f64) -> Next {
-        if self.healthy_since.take().is_some_and(|since| now.saturating_sub(since) >= HEALTHY) {
+        let healthy_since = self.healthy_since.take();
+        if healthy_since.is_some_and(|since| now.saturating_sub(since) >= HEALTHY) {
             self.made = 0;
         }
-        if self.made == 0 {
+        // what worked in between is not as old as the first failure
+        if self.made == 0 || healthy_since.is_some() {
             self.first = now;
         }
         self.made = self.made.saturating_add(1);

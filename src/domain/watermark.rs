@@ -34,6 +34,11 @@ impl Watermark {
         self.open.is_empty()
     }
 
+    /// Whether something was acknowledged behind what is still open.
+    pub fn has_islands(&self) -> bool {
+        self.open.iter().any(|(_, acknowledged)| *acknowledged)
+    }
+
     /// Notes a batch that was handed to the target. Its range has to continue [`next`](Self::next).
     pub fn open(&mut self, range: OffsetRange) {
         debug_assert_eq!(range.start, self.next(), "batches of a stream follow each other");

@@ -20,7 +20,7 @@ use super::messages::{
 use super::partition_consumer::{Params as ConsumerParams, PartitionConsumer};
 use super::progress::{Progress, TargetIndex};
 use super::read_limit::ReadLimit;
-use super::retries::Retries;
+use super::retries::{Retries, What};
 use super::router::Router;
 use super::target_producer::TargetProducer;
 use crate::domain::detach::JOIN_WITHIN;
@@ -70,6 +70,8 @@ pub struct CatchUp {
     /// The limit for what this reader reads.
     read_limit: Option<ReadLimit>,
     reads: HashMap<TopicPartition, OwnRead>,
+    /// Reads that could not be started yet, and the turn that they are for.
+    pending: HashMap<TopicPartition, u64>,
     _watch: DeathWatch,
 }
 
@@ -89,7 +91,7 @@ impl CatchUp {
     /// A catch-up that reads nothing yet.
     pub fn new(params: Params) -> Self {
         let watch = (params.watch)("catch-up");
-        Self { params, reader: None, read_limit: None, reads: HashMap::new(), _watch: watch }
+        Self { params, reader: None, read_limit: None, reads: HashMap::new(), pending: HashMap::new(), _watch: watch }
     }
 
     fn reader(&mut self) -> Result<Arc<dyn Reader>, Fault> {
@@ -104,15 +106,10 @@ impl CatchUp {
     fn start(&mut self, from: CatchUpFrom, ctx: &mut Context<Self>) {
         let reader = match self.reader() {
             Ok(reader) => reader,
-            Err(fault) => {
-                return self.params.owner.do_send(ReadState {
-                    target: Some(self.params.target),
-                    partition: from.partition,
-                    fault: Some(fault),
-                    lost: false,
-                });
-            }
+            Err(fault) => return self.try_later(from, fault, ctx),
         };
+        self.params.retries.works(&What::Read(Some(self.params.target), from.partition.clone()));
+        self.pending.remove(&from.partition);
         let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
             partition: from.partition.clone(),
             reader,
@@ -136,6 +133,19 @@ impl CatchUp {
             ctx.run_later(rest, move |this, _| this.ask_if_close(&partition));
         }
         self.reads.insert(partition, OwnRead { consumer, asked: false, turn, not_before, next });
+    }
+
+    /// The reader can't be opened: again later, unless the partition is not wanted any more by then.
+    fn try_later(&mut self, from: CatchUpFrom, fault: Fault, ctx: &mut Context<Self>) {
+        let (target, partition) = (Some(self.params.target), from.partition.clone());
+        let (_, delay) = self.params.retries.failed_again(&What::Read(target, partition.clone()), fault.class);
+        self.pending.insert(partition.clone(), from.turn);
+        self.params.owner.do_send(ReadState { target, partition, fault: Some(fault), lost: false });
+        ctx.run_later(delay, move |this, ctx| {
+            if this.pending.get(&from.partition) == Some(&from.turn) {
+                this.start(from, ctx);
+            }
+        });
     }
 
     /// Asks the router for the shared read, if that is close, and the target may.
@@ -182,13 +192,14 @@ impl Handler<CaughtUp> for CatchUp {
     type Result = ();
 
     fn handle(&mut self, CaughtUp(partition): CaughtUp, _: &mut Self::Context) {
+        self.pending.remove(&partition);
         if self.reads.remove(&partition).is_some() {
             // what was wrong with this read is of no interest any more
             let target = Some(self.params.target);
             self.params.owner.do_send(ReadState { target, partition, fault: None, lost: false });
         }
         if self.reads.is_empty() {
-            self.reader = None;
+            (self.reader, self.read_limit) = (None, None);
         }
     }
 }
@@ -213,6 +224,7 @@ impl Handler<Drain> for CatchUp {
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
         self.reads.clear();
-        self.reader = None;
+        self.pending.clear();
+        (self.reader, self.read_limit) = (None, None);
     }
 }

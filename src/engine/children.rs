@@ -27,6 +27,16 @@ const ESCALATE: u32 = 10;
 /// A partition that stands still is looked at so often before its reader is replaced, at the most.
 const MOST_LOOKS: u32 = 64;
 
+/// Where a partition waits for its source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stand {
+    at: i64,
+    /// In how many looks it was there before.
+    looks: u32,
+    /// Where the source ended at the last one, as far as it was asked.
+    end: Option<i64>,
+}
+
 impl Route {
     /// A guard that tells this route when a child ends.
     pub(super) fn watch(route: &Addr<Self>, child: Child, actor: &'static str, generation: u64) -> DeathWatch {
@@ -142,36 +152,39 @@ impl Route {
         ctx.run_later(rounds.every, Self::make_rounds);
     }
 
-    /// A partition that has not moved since the last look, waits for nothing else than the source, and is not at its end:
-    /// the reader has lost it.
+    /// A partition that waits for nothing else than the source, and has not come to an end that the source had a whole look
+    /// ago: the reader has lost it.
     pub(super) fn look_for_stalls(&mut self, ctx: &mut Context<Self>) {
         if self.stopping.is_some() {
             return;
         }
         ctx.run_later(self.params.rounds.stall(), Self::look_for_stalls);
-        let before = std::mem::take(&mut self.positions);
+        let before = std::mem::take(&mut self.stands);
         for (partition, consumer) in &self.consumers {
             let Some(at) = consumer.position() else { continue };
-            let looks = before.get(partition).filter(|(before, _)| *before == at).map_or(0, |(_, looks)| looks + 1);
-            self.positions.insert(partition.clone(), (at, looks));
+            let stood = before.get(partition).filter(|stand| stand.at == at);
+            let stand =
+                stood.map_or(Stand { at, ..Stand::default() }, |stand| Stand { looks: stand.looks + 1, ..*stand });
+            self.stands.insert(partition.clone(), stand);
         }
-        let long = self.positions.iter().filter(|(_, (_, looks))| *looks >= self.stall_looks);
-        let still: Vec<TopicPartition> = long.map(|(partition, _)| partition.clone()).collect();
+        let lost = |stand: &&Stand| stand.looks >= self.stall_looks && stand.end.is_some_and(|end| stand.at < end);
+        if let Some((partition, stand)) = self.stands.iter().find(|(_, stand)| lost(stand)) {
+            let reason = format!("{partition} stands still at offset {}, and the source has more", stand.at);
+            // a line that is just slow must not be cut again and again
+            self.stall_looks = (self.stall_looks * 2).min(MOST_LOOKS);
+            self.stands.clear();
+            return self.reader_gone(None, End::Hung, Fault::new(FaultClass::Crash, reason), ctx);
+        }
+        let still: Vec<TopicPartition> =
+            self.stands.iter().filter(|(_, stand)| stand.looks > 0).map(|(partition, _)| partition.clone()).collect();
         let Some(source) = self.source.clone().filter(|_| !still.is_empty()) else { return };
         let work = spawn_blocking(move || source.offsets(&still, OffsetAt::Latest));
-        ctx.spawn(work.into_actor(self).map(|ends, this, ctx| {
+        ctx.spawn(work.into_actor(self).map(|ends, this, _| {
             // a source that does not answer is told elsewhere
-            let Ok(Ok(ends)) = ends else { return };
-            let lost = ends.iter().find_map(|(partition, end)| {
-                let at = this.consumers.get(partition)?.position()?;
-                let stood = this.positions.get(partition).is_some_and(|(stood, _)| *stood == at);
-                (stood && at < *end)
-                    .then(|| format!("{partition} has stood at offset {at} for too long, and the source ends at {end}"))
-            });
-            if let Some(reason) = lost {
-                // a line that is just slow must not be cut again and again
-                this.stall_looks = (this.stall_looks * 2).min(MOST_LOOKS);
-                this.reader_gone(None, End::Hung, Fault::new(FaultClass::Crash, reason), ctx);
+            for (partition, end) in ends.ok().and_then(Result::ok).unwrap_or_default() {
+                if let Some(stand) = this.stands.get_mut(&partition) {
+                    stand.end = Some(end);
+                }
             }
         }));
     }
@@ -218,6 +231,7 @@ impl Route {
             return ctx.notify(ChildGone { fault, ..gone(Child::Target(target), "catch-up", generation) });
         }
         // every partition tells of it: the first word counts
+        self.read_limit = None;
         if self.reader.take().is_some() {
             tracing::error!(route = %self.name(), "{fault}");
             let consumers: Vec<TopicPartition> = self.consumers.keys().cloned().collect();

@@ -182,6 +182,10 @@ impl DeadLetterProducer {
                 facts.held.insert(partition, trouble);
             });
         }
+        // one topic's trouble is its own
+        if self.waiting.len() > 1 {
+            self.waiting.rotate_left(1);
+        }
         ctx.run_later(delay.max(Duration::from_millis(1)), |this, ctx| {
             this.busy = false;
             this.go_on(ctx);
@@ -265,6 +269,9 @@ impl Handler<WriteNews> for DeadLetterProducer {
         match event {
             WriteEvent::Written { ticket, refused } => {
                 let Some((letter, partition, topic)) = self.under_way.remove(&ticket) else { return };
+                if refused.first().is_some_and(|refusal| refusal.fault.class != FaultClass::Record) {
+                    self.topics.remove(&topic); // it may be gone
+                }
                 let outcome = refused.first().map_or(Ok(topic), |refusal| Err(refusal.fault.clone()));
                 self.answer(letter, partition, outcome);
             }

@@ -67,7 +67,7 @@ impl Route {
             return;
         }
         self.stopping = Some(Stopping { undone, again, closing: false });
-        self.params.lasting.status.change(|facts| facts.draining = !again);
+        self.params.lasting.status.change(|facts| facts.draining = true);
         for consumer in self.consumers.values() {
             consumer.addr().do_send(Seek(None));
         }
@@ -127,7 +127,8 @@ impl Route {
                 this.tell_totals();
                 this.params.lasting.status.change(|facts| facts.ended = true);
             }
-            this.params.owner.do_send(RouteEnded { route: route.clone(), undone, again });
+            let generation = this.params.generation;
+            this.params.owner.do_send(RouteEnded { route: route.clone(), undone, again, generation });
             ctx.stop();
         }));
     }

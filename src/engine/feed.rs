@@ -175,19 +175,22 @@ impl Feed {
         }
     }
 
-    /// Joins the shared read if what was caught up reaches it; says whether it did.
-    pub fn try_join(&mut self) -> bool {
-        let Mode::Joining(at) = self.mode else { return false };
+    /// Joins the shared read if what was caught up reaches it; says whether it did, and how many bytes it had twice.
+    pub fn try_join(&mut self) -> (bool, u64) {
+        let Mode::Joining(at) = self.mode else { return (false, 0) };
         if self.next() < at {
-            return false;
+            return (false, 0);
         }
+        let mut twice = 0;
         self.mode = Mode::Attached;
         for batch in std::mem::take(&mut self.ahead) {
             if batch.range.end > self.next() {
                 self.queue.push_back(batch);
+            } else {
+                twice += batch.in_flight_bytes();
             }
         }
-        true
+        (true, twice)
     }
 
     /// The next part to be handed over, of at most about `most` bytes.
@@ -390,9 +393,9 @@ mod tests {
         feed.mode = Mode::Joining(130);
         assert_eq!(feed.offer(batch(130, 145), Origin::Live), Offered::Taken);
         assert_eq!(feed.offer(batch(145, 150), Origin::Live), Offered::Taken);
-        assert!(!feed.try_join());
+        assert!(!feed.try_join().0);
         assert_eq!(feed.offer(batch(110, 135), Origin::CatchUp), Offered::Taken);
-        assert!(feed.try_join());
+        assert!(feed.try_join().0);
         assert_eq!(feed.offer(batch(150, 155), Origin::Live), Offered::Taken);
         assert_eq!(taken(&mut feed), [(100, 110), (110, 135), (135, 145), (145, 150), (150, 155)]);
     }

@@ -185,13 +185,12 @@ impl FlowPermit {
     /// Lets go of the gates that it passed, and counts at those of another lane, whether they have room or not: what one
     /// target alone still holds of the shared read is not to be missed by the others.
     pub fn move_to(&self, lane: &Lane) {
-        let mut gates = self.gates();
-        if Arc::ptr_eq(&gates, &lane.gates) {
-            return;
-        }
-        let former = std::mem::replace(&mut *gates, lane.gates.clone());
-        drop(gates);
         self.flow.with(|_| {
+            let mut gates = self.gates();
+            if Arc::ptr_eq(&gates, &lane.gates) {
+                return;
+            }
+            let former = std::mem::replace(&mut *gates, lane.gates.clone());
             former.iter().for_each(|gate| gate.give_back(self.charged));
             lane.gates.iter().for_each(|gate| gate.take(self.charged));
         });

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::clock::now;
 use super::feed::{Feed, Mode};
+use super::pacer::Delay;
 use super::target_producer::TargetProducer;
 use crate::domain::bandwidth::Urgency;
 use crate::domain::batch::{OffsetRange, SharedBatch};
@@ -148,7 +149,7 @@ impl TargetProducer {
                 if urgency == Urgency::CatchUp && self.line.prefer_live() {
                     continue; // it waits for others to go first: so they may
                 }
-                return self.slow_down(delay.wait, delay.reason, ctx);
+                return self.slow_down(delay, ctx);
             }
             self.speed_up();
             let Some(feed) = self.feeds.get_mut(&partition) else { continue };
@@ -160,14 +161,14 @@ impl TargetProducer {
         }
     }
 
-    fn slow_down(&mut self, wait: Duration, reason: String, ctx: &mut Context<Self>) {
+    fn slow_down(&mut self, delay: Delay, ctx: &mut Context<Self>) {
         if self.line.slowed_since.is_none() {
             self.line.slowed_since = Some(now());
         }
-        self.silence.slowed_by(reason);
+        self.silence.slowed_by(delay.why);
         if !self.line.waits {
             self.line.waits = true;
-            ctx.run_later(wait, |this, ctx| {
+            ctx.run_later(delay.wait, |this, ctx| {
                 this.line.waits = false;
                 this.pump(ctx);
             });
@@ -262,7 +263,7 @@ impl TargetProducer {
         self.try_again(partition);
         self.list(partition);
         self.pump(ctx);
-        self.ask_again();
+        self.ask_if_through(partition);
         self.finish_drain();
     }
 

@@ -27,12 +27,23 @@ impl Limit {
 }
 
 /// Why nothing may be written right now, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
     /// How long.
     pub wait: Duration,
-    /// Why, for people.
-    pub reason: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// What slows a target down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// This limit of its limits.
+    Limit(usize),
+    /// Its broker throttles it.
+    Broker,
+    /// What is live goes first.
+    LiveFirst,
 }
 
 /// The pace of one target of one route.
@@ -85,7 +96,7 @@ impl Pacer {
             (None, _) if self.limits.is_empty() => Reserved { at: now, wire: 0, by: None },
             (None, Urgency::CatchUp) if self.is_patient(now) => match self.idle_in(now) {
                 wait if wait.is_zero() => self.reserve(now),
-                wait => return Some(Delay { wait, reason: "what is live goes first".to_owned() }),
+                wait => return Some(Delay { wait, why: Why::LiveFirst }),
             },
             (None, _) => self.reserve(now),
         };
@@ -94,14 +105,22 @@ impl Pacer {
             self.waiting = None;
             return None;
         }
-        let limit = reserved.by.filter(|_| wait >= broker).and_then(|by| self.limits.get(by));
-        let reason = match limit {
-            Some(limit) => {
+        let why = reserved.by.filter(|_| wait >= broker).map_or(Why::Broker, Why::Limit);
+        Some(Delay { wait: wait.max(broker), why })
+    }
+
+    /// What slows the target down, for people.
+    pub fn word(&self, why: Why) -> String {
+        match why {
+            Why::Limit(at) => self.limits.get(at).map_or_else(String::new, |limit| {
                 format!("{} allows {}", limit.name, limit.bucket().rate().map_or_else(String::new, show_rate))
-            }
-            None => self.throttled_by_broker(),
-        };
-        Some(Delay { wait: wait.max(broker), reason })
+            }),
+            Why::Broker => match self.pace.limit() {
+                Some(rate) => format!("its broker throttles it, to about {}", show_rate(rate)),
+                None => "its broker throttles it".to_owned(),
+            },
+            Why::LiveFirst => "what is live goes first".to_owned(),
+        }
     }
 
     /// Whether a part that catches up still lets others go first.
@@ -128,14 +147,6 @@ impl Pacer {
             bucket.take(now, wire);
         }
         *self.reserved.insert(reserved)
-    }
-
-    /// Why the broker's throttling slows this target down.
-    pub fn throttled_by_broker(&self) -> String {
-        match self.pace.limit() {
-            Some(rate) => format!("its broker throttles it, to about {}", show_rate(rate)),
-            None => "its broker throttles it".to_owned(),
-        }
     }
 
     /// The most bytes of memory that go in one part.
@@ -179,7 +190,8 @@ impl Pacer {
         self.tick(now, wire);
     }
 
-    /// Notes that time goes by: what was throttled is sped up again.
+    /// Notes what the client has sent in all. To be called now and then with the same as well: what was throttled is sped
+    /// up as time goes by.
     pub fn tick(&mut self, now: Duration, wire: u64) {
         self.pace.sent(now, wire.saturating_sub(self.sent));
         self.sent = wire;

@@ -143,6 +143,7 @@ impl PartitionConsumer {
     /// What comes next is gone from the source: nothing is skipped behind anybody's back.
     fn lost(&mut self, fault: Fault) {
         self.stop();
+        self.unproven = true;
         self.say(Some(fault), true);
     }
 

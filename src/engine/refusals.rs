@@ -38,6 +38,13 @@ pub struct Diversion {
     written: usize,
 }
 
+impl Diversion {
+    /// Whether it goes by way of the dead letters; else in an envelope.
+    pub(super) fn is_letter(&self) -> bool {
+        self.letter != 0
+    }
+}
+
 /// An envelope that is refused as too large is cut into up to so many parts.
 const MOST_PARTS: usize = 256;
 
@@ -150,6 +157,9 @@ impl TargetProducer {
         let Some((_, positions)) = self.feeds.get(partition).and_then(|feed| feed.refused.oldest()) else { return };
         let count = if failure.class == FaultClass::Record { 1 } else { positions.len() };
         let positions = positions.get(..count).unwrap_or_default().to_vec();
+        if positions.is_empty() {
+            return self.go_on(partition, ctx); // a write without records: nothing of it can be lost
+        }
         let diversion = Diversion { letter: 0, ticket, positions, failure, parts: 1, written: 0 };
         match self.params.plan.retry.of(diversion.failure.class).on_exhausted {
             OnExhausted::Block => self.block(partition, &diversion.failure, ctx),
@@ -186,7 +196,7 @@ impl TargetProducer {
         let mine = || self.handed.values().filter(|handed| handed.partition == *partition);
         let rest = |handed: &Handed| OffsetRange { start: handed.range.start.max(offset), end: handed.range.end };
         let all: usize = mine().map(|handed| handed.batch.payload.positions_in(rest(handed)).len()).sum();
-        if feed.with_writer > 0 || feed.refused.left() != all {
+        if feed.with_writer > 0 || feed.watermark.has_islands() || feed.refused.left() != all {
             return;
         }
         let permits = mine().map(|handed| handed.permit).sum();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use tokio::task::spawn_blocking;
 
+use super::children::Stand;
 use super::clock::now;
 use super::death_watch::DeathWatch;
 use super::ending::Stopping;
@@ -55,6 +56,8 @@ pub struct Params {
     pub lasting: Lasting,
     /// Whether it ends when it has reached the end offsets that were seen at its start.
     pub until_caught_up: bool,
+    /// Which life of the route it is.
+    pub generation: u64,
     /// How long a drain may take.
     pub drain: Duration,
     /// How its children are asked whether they still answer.
@@ -75,6 +78,8 @@ pub struct RouteEnded {
     pub undone: Vec<String>,
     /// A router's death takes the route with it: it is to be started again.
     pub again: bool,
+    /// Which life of it has ended.
+    pub generation: u64,
 }
 
 /// The actor.
@@ -92,8 +97,8 @@ pub struct Route {
     /// Partitions whose consumer is gone and waits to be made anew.
     pub(super) resting: HashMap<TopicPartition, u64>,
     pub(super) generations: HashMap<TopicPartition, u64>,
-    /// Where partitions waited for the source when that was looked at last, and how often they were seen there before.
-    pub(super) positions: HashMap<TopicPartition, (i64, u32)>,
+    /// Where partitions waited for the source when that was looked at last.
+    pub(super) stands: HashMap<TopicPartition, Stand>,
     /// So many looks at the same place are a stall.
     pub(super) stall_looks: u32,
     /// Partitions that can't be read until somebody changes something.
@@ -125,7 +130,7 @@ impl Route {
             consumers: HashMap::new(),
             resting: HashMap::new(),
             generations: HashMap::new(),
-            positions: HashMap::new(),
+            stands: HashMap::new(),
             stall_looks: 1,
             broken: BTreeMap::new(),
             source_fault: None,
@@ -318,6 +323,11 @@ impl Handler<ChildGone> for Route {
 
     fn handle(&mut self, gone: ChildGone, ctx: &mut Self::Context) {
         if self.stopping.is_some() {
+            // nothing of it is in flight any more
+            if let Child::Target(target) = gone.child {
+                self.targets[target].drained(gone.generation);
+                self.close_if_drained(ctx);
+            }
             return;
         }
         match gone.child.clone() {

@@ -109,7 +109,8 @@ impl RouteStatus {
 
     /// The route's next life begins: what was known is no longer so. `failing`: why it is called failed all the same.
     pub fn begin_again(&self, failing: Option<String>) {
-        for target in 0..self.inner().targets.len() {
+        let targets = self.inner().targets.len(); // not in the loop's head: the lock would be held to its end
+        for target in 0..targets {
             self.change_target(target, |facts| *facts = TargetFacts { paused: facts.paused, ..TargetFacts::default() });
         }
         self.change(|facts| *facts = RouteFacts { failing, ..RouteFacts::default() });
@@ -172,5 +173,68 @@ impl RouteStatus {
             lasts: lasts(inner.since),
             targets: inner.targets.iter().map(target).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::routing::{Partitioning, TopicTemplate};
+    use crate::domain::start::Start;
+    use crate::domain::state::TargetState;
+    use crate::plan::{BatchLimits, ClusterSpec, Security, TargetPlan, TopicSelection};
+
+    fn plan() -> RoutePlan {
+        let cluster = |alias: &str| {
+            Arc::new(ClusterSpec {
+                alias: alias.to_owned(),
+                bootstrap: vec!["a:1".to_owned()],
+                region: None,
+                security: Security::default(),
+                client: BTreeMap::new(),
+                write_bandwidth: None,
+                read_bandwidth: None,
+            })
+        };
+        RoutePlan {
+            name: "orders".to_owned(),
+            enabled: true,
+            source: cluster("here"),
+            topics: TopicSelection { include: Vec::new(), exclude: Vec::new() },
+            start: Start::Earliest,
+            partitioning: Partitioning::Keep,
+            create_topics: true,
+            batch: BatchLimits { max_messages: 1, max_wait: Duration::ZERO, max_bytes: 1 },
+            in_flight: 1,
+            keeps_progress: false,
+            bandwidth: None,
+            retry: crate::domain::retry::Policies::default(),
+            targets: ["a", "b"].map(|alias| TargetPlan::plain(cluster(alias), TopicTemplate::same())).into(),
+        }
+    }
+
+    #[test]
+    fn the_next_life_of_a_route_knows_nothing_of_the_last_one() {
+        let status = RouteStatus::new(&plan());
+        let trouble =
+            Trouble { class: FaultClass::Record, attempt: 3, next_attempt_at: None, reason: "too large".to_owned() };
+        let partition = TopicPartition::new("orders", 1);
+        status.change(|facts| facts.discovered = true);
+        status.change_target(0, |facts| {
+            facts.alive = true;
+            facts.blocked.insert(partition.clone(), trouble);
+        });
+        status.change_target(1, |facts| facts.alive = true);
+        assert_eq!(status.view().state, RouteState::Degraded);
+        assert_eq!(status.stuck(0).len(), 1);
+        status.begin_again(None);
+        let view = status.view();
+        assert_eq!(view.state, RouteState::Starting);
+        assert!(view.targets.iter().all(|(_, target)| target.condition.state == TargetState::Starting));
+        assert!(status.stuck(0).is_empty());
+        status.begin_again(Some("it keeps failing".to_owned()));
+        assert_eq!(status.view().state, RouteState::Failed);
     }
 }

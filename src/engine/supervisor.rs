@@ -146,6 +146,7 @@ impl Supervisor {
             flow: self.flow.clone(),
             process: self.process.clone(),
             lasting: slot.lasting.clone(),
+            generation: slot.generation,
             rounds: self.rounds,
             until_caught_up: self.options.until_caught_up,
             drain: self.drain,
@@ -159,12 +160,19 @@ impl Supervisor {
         slot.route = Some(Life::begin(route));
     }
 
+    /// Whether it is the present life of a route that speaks.
+    fn is_present(&self, name: &str, generation: u64) -> bool {
+        self.routes.get(name).is_some_and(|slot| slot.route.is_some() && slot.generation == generation)
+    }
+
     /// Ends what is left of a route's life, and begins the next after a delay.
     fn start_again(&mut self, name: &str, end: Option<End>, ctx: &mut Context<Self>) {
         let Some(slot) = self.routes.get_mut(name) else { return };
         slot.route = None;
         if self.draining {
             slot.ended = true;
+            let how = end.map_or("ended", End::name);
+            self.undone.push(format!("route {name}: it {how} while it drained: what was in flight is copied again"));
             return self.finish(ctx);
         }
         let (retries, what) = (&slot.lasting.retries, What::Life(Child::Route));
@@ -260,6 +268,9 @@ impl Handler<RouteEnded> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, ended: RouteEnded, ctx: &mut Self::Context) {
+        if !self.is_present(&ended.route, ended.generation) {
+            return;
+        }
         if ended.again && !self.draining {
             return self.start_again(&ended.route, None, ctx);
         }
@@ -275,8 +286,7 @@ impl Handler<RouteGone> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, gone: RouteGone, ctx: &mut Self::Context) {
-        let current = self.routes.get(&gone.route).is_some_and(|slot| slot.generation == gone.generation);
-        if current {
+        if self.is_present(&gone.route, gone.generation) {
             self.start_again(&gone.route, Some(End::Panicked), ctx);
         }
     }

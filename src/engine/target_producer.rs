@@ -105,7 +105,7 @@ pub struct TargetProducer {
     pub(super) silence: Silence,
     /// How often it had to leave the shared read in a row, and until when it keeps to its own.
     follows: Attempts,
-    rests_until: Duration,
+    pub(super) rests_until: Duration,
     pub(super) draining: bool,
 }
 
@@ -173,6 +173,14 @@ impl TargetProducer {
         for partition in through {
             self.leaving.remove(&partition);
             self.ask(&partition);
+        }
+    }
+
+    /// The same for one partition, of which something has come to an end.
+    pub(super) fn ask_if_through(&mut self, partition: &TopicPartition) {
+        let through = self.feeds.get(partition).is_some_and(|feed| feed.under_way == 0);
+        if through && !self.draining && self.leaving.remove(partition) {
+            self.ask(partition);
         }
     }
 
@@ -298,7 +306,9 @@ impl Handler<Attachment> for TargetProducer {
                     }
                     Mode::CatchingUp => {
                         feed.mode = Mode::Joining(at);
-                        if feed.try_join() {
+                        let (joined, dropped) = feed.try_join();
+                        self.load.backlog.fetch_sub(dropped, Relaxed);
+                        if joined {
                             self.joined(&partition);
                         }
                     }
@@ -341,9 +351,7 @@ impl Handler<Produce> for TargetProducer {
                 self.ask_again();
             }
             Offered::Taken => {
-                let before = feed.queued_bytes();
-                let joined = feed.try_join();
-                let dropped = before - feed.queued_bytes();
+                let (joined, dropped) = feed.try_join();
                 self.load.backlog.fetch_add(bytes, Relaxed);
                 self.load.backlog.fetch_sub(dropped, Relaxed);
                 if joined {
@@ -390,7 +398,7 @@ impl Handler<Leave> for TargetProducer {
     type Result = ();
 
     fn handle(&mut self, _: Leave, _: &mut Self::Context) {
-        let holds = |feed: &Feed| feed.mode.follows() && (feed.under_way > 0 || feed.has_queued());
+        let holds = |feed: &Feed| feed.mode.follows() && (feed.under_way > 0 || feed.queued_bytes() > 0);
         let leaving: Vec<TopicPartition> =
             self.feeds.iter().filter(|(_, feed)| holds(feed)).map(|(partition, _)| partition.clone()).collect();
         if leaving.is_empty() {

@@ -134,6 +134,7 @@ impl Route {
         let known = known(&self.params.lasting.progress, index, &topics);
         let request = Request { route: plan, target, topics, known, first: !slot.prepared_once };
         slot.looked = Some(now());
+        let life = slot.cast.as_ref().map(|_| slot.generation);
         let group = slot.group.clone();
         let work = spawn_blocking(move || {
             // a client that has nothing to do would still knock at a cluster that does not let it in
@@ -142,6 +143,10 @@ impl Route {
             Ok((clients.group, request.topics, prepared))
         });
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
+            let slot = &this.targets[index];
+            if slot.cast.as_ref().map(|_| slot.generation) != life {
+                return; // its actors died meanwhile: what follows from that is under way
+            }
             let result = result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string())));
             let outcome = result.and_then(|(group, topics, prepared)| {
                 this.targets[index].group = group;
@@ -287,9 +292,7 @@ impl Route {
         let slot = &mut self.targets[index];
         slot.written.clear();
         slot.busy = true;
-        if is_escalated(attempt) {
-            slot.group = None;
-        }
+        let group = if is_escalated(attempt) { slot.group.take() } else { None };
         let stats = &self.params.lasting.progress.targets[index];
         stats.tally.restarts.fetch_add(1, Relaxed);
         let (class, reason) = match gone.fault {
@@ -307,7 +310,10 @@ impl Route {
         let (writer, lasting) = (cast.writer.clone(), self.params.lasting.clone());
         drop(cast);
         // two writers of one target would break the order: the old one has to be closed first
-        let closing = spawn_blocking(move || lasting.close(&writer));
+        let closing = spawn_blocking(move || {
+            lasting.close(&writer);
+            drop(group);
+        });
         ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.prepare_later(index, delay, false, ctx)));
     }
 

@@ -12,6 +12,7 @@ use super::clock::now;
 use super::feed::{Feed, Mode};
 use super::letters::Failure;
 use super::messages::Renew;
+use super::pacer::Why;
 use super::refusals::millis;
 use super::retries::What;
 use super::target_producer::TargetProducer;
@@ -38,10 +39,11 @@ pub(super) struct Silence {
     fault: Option<Fault>,
     /// When the present attempt is over.
     due: Option<Duration>,
-    /// What is to be taken back, and why.
+    /// What is to be taken back, and why; and how much was answered by then.
     verdict: Option<Failure>,
+    given_up_at: u64,
     /// Why it was slowed down since the last look, and how much.
-    slowed: Option<String>,
+    slowed: Option<Why>,
     slowed_for: Duration,
     calm: u32,
 }
@@ -53,8 +55,8 @@ impl Silence {
     }
 
     /// Notes why the pace keeps something from going.
-    pub(super) fn slowed_by(&mut self, reason: String) {
-        self.slowed = Some(reason);
+    pub(super) fn slowed_by(&mut self, why: Why) {
+        self.slowed = Some(why);
     }
 }
 
@@ -92,7 +94,11 @@ impl TargetProducer {
             self.silent(now);
         }
         self.look_for_quiet_partitions(now);
+        self.free_the_leaving(now);
         self.look_at_pace(now);
+        if let Some(writer) = &self.writer {
+            self.params.pacer.tick(now, writer.wire_bytes());
+        }
         if let Some(writer) = &self.writer {
             self.stats().tally.timed_out.store(writer.timed_out(), Relaxed);
         }
@@ -119,6 +125,18 @@ impl TargetProducer {
             && silence.due.is_none_or(|due| due <= now)
         {
             self.attempt_failed(&fault, now);
+        }
+    }
+
+    /// Partitions that have left wait for what is under way, of all of them. Where that is stuck for good, those that have
+    /// nothing there go on by reads of their own.
+    fn free_the_leaving(&mut self, now: Duration) {
+        const REST: Duration = Duration::from_secs(60);
+        let stuck = |feed: &Feed| feed.quiet_since.is_none_or(|since| now.saturating_sub(since) >= QUIET);
+        let waits = self.leaving.iter().any(|tp| self.feeds.get(tp).is_some_and(|feed| feed.under_way == 0));
+        if waits && self.feeds.values().filter(|feed| feed.with_writer > 0).all(stuck) {
+            self.rests_until = self.rests_until.max(now + REST);
+            self.ask_again();
         }
     }
 
@@ -162,14 +180,17 @@ impl TargetProducer {
         let (target, generation) = (self.params.target, self.params.generation);
         tracing::warn!(route = %self.params.story.route, target = %self.name(), class = failure.class.name(),
             attempts = failure.attempts, reason = %failure.error, "the writer is replaced: its time is over");
-        self.silence.verdict = Some(failure);
+        (self.silence.verdict, self.silence.given_up_at) = (Some(failure), self.answered);
         self.params.retries.forget(&What::Write(target));
         self.params.owner.renew.do_send(Renew { target, generation });
+        self.finish_drain();
     }
 
     /// The old writer is closed: of each partition what was handed over first is given up, and the rest goes to the new one.
     pub(super) fn take_back(&mut self, ctx: &mut Context<Self>) {
-        let verdict = self.silence.verdict.take();
+        // what answered after all has not had its time
+        let given_up_at = self.silence.given_up_at;
+        let verdict = self.silence.verdict.take().filter(|_| self.answered == given_up_at);
         self.silence = Silence { answered: self.answered, ..Silence::default() };
         self.with_writer = super::hand_over::Window::new(self.params.window);
         self.envelopes.clear();
@@ -182,20 +203,31 @@ impl TargetProducer {
                 feed.refused.held(*ticket, positions.filter_map(|position| u32::try_from(position).ok()).collect());
             }
         }
-        let mut held: Vec<TopicPartition> = Vec::new();
+        let mut held: Vec<(TopicPartition, bool)> = Vec::new();
         for (partition, feed) in &mut self.feeds {
-            (feed.with_writer, feed.diverting, feed.quiet_since) = (0, None, None);
+            let was_there = std::mem::take(&mut feed.with_writer) > 0;
+            feed.quiet_since = None;
             feed.refused.stop_trying();
+            // brokers do not know the new producer: what goes first goes alone, see `Feed::take`
+            feed.acknowledged = None;
+            if was_there {
+                feed.refused.one_by_one();
+            }
+            // a dead letter goes its own way; an envelope was with the writer
+            feed.diverting.take_if(|diversion| !diversion.is_letter());
             if !feed.refused.is_empty() {
-                held.push(partition.clone());
+                feed.refused_before = true;
+                held.push((partition.clone(), was_there && feed.diverting.is_none()));
             }
         }
-        for partition in held {
+        for (partition, was_there) in held {
             if self.feeds.get(&partition).is_some_and(|feed| feed.mode != Mode::Leaving) {
                 self.leave(&partition);
             }
             match (&verdict, self.feeds.get(&partition).and_then(|feed| feed.refused.oldest())) {
-                (Some(failure), Some((ticket, _))) => self.exhausted(&partition, ticket, failure.clone(), ctx),
+                (Some(failure), Some((ticket, _))) if was_there => {
+                    self.exhausted(&partition, ticket, failure.clone(), ctx);
+                }
                 _ => self.go_on(&partition, ctx),
             }
         }
@@ -208,8 +240,8 @@ impl TargetProducer {
         let broker = self.params.pacer.is_throttled(now);
         let silence = &mut self.silence;
         let much = std::mem::take(&mut silence.slowed_for) >= SLOWED;
-        let reason = silence.slowed.take().filter(|_| much);
-        let reason = reason.or_else(|| broker.then(|| self.params.pacer.throttled_by_broker()));
+        let why = silence.slowed.take().filter(|_| much).or(broker.then_some(Why::Broker));
+        let reason = why.map(|why| self.params.pacer.word(why));
         silence.calm = if reason.is_some() { 0 } else { silence.calm + 1 };
         let calm = silence.calm >= CALM;
         if reason.is_some() || calm {

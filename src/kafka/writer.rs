@@ -71,8 +71,9 @@ impl Writer for KafkaWriter {
 
     fn close(&self) {
         self.inbox.push(Item::Close);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        // under the lock: whoever comes second waits, too
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
             thread.join().unwrap_or_default(); // what it died of is told already
         }
     }
