@@ -3,7 +3,7 @@
 //! ```text
 //! source cluster ⇒ PartitionConsumer ⇒ Router ⇒ TargetProducer ⇒ target cluster      (record batches)
 //!         commit ⇐ Route             ⇐────────── TargetProducer ⇐ acknowledgement    (watermarks)
-//!                  Supervisor: starts, watches, backs off, restarts, drains          (control)
+//!                  Supervisor: starts, watches, backs off, makes anew, drains        (control)
 //! ```
 //!
 //! The modules, from the bottom up; each may use those above it in this list, never those below:
@@ -14,7 +14,8 @@
 //! - [`demo`], [`cli`], [`telemetry`]: the commands and what they need.
 //!
 //! What a user may rely on: nothing is lost while the source retains it, records arrive in their partition's order and
-//! byte for byte, a slow target holds up no other, and memory is bounded. ARCHITECTURE.md says where each is enforced.
+//! byte for byte, a slow target holds up no other, a record that a target refuses holds up its partition there alone, limits
+//! are kept to, and memory is bounded. ARCHITECTURE.md says where each is enforced.
 
 pub mod cli;
 pub mod config;

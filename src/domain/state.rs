@@ -113,6 +113,8 @@ pub struct TargetFacts {
     pub blocked: BTreeMap<TopicPartition, Trouble>,
     /// Topics or partitions that are not copied until somebody changes something, and why.
     pub refused: BTreeMap<String, String>,
+    /// Partitions that its own read can't read right now, and why.
+    pub unreadable: BTreeMap<TopicPartition, String>,
     /// Partitions that have left the shared read.
     pub detached: usize,
     /// Why it is slowed down, if it is.
@@ -153,6 +155,9 @@ impl TargetFacts {
         }
         if !self.alive {
             return plain(TargetState::Starting, "");
+        }
+        if let Some(reason) = self.unreadable.values().next() {
+            return plain(TargetState::Retrying, reason);
         }
         if let Some(reason) = self.refused.values().next() {
             let more = self.refused.len() - 1;

@@ -52,7 +52,7 @@ impl Route {
     /// From the sink to the source: the writer, the producer, its catch-up; then the router may use it.
     pub(super) fn start_target(&mut self, index: Index, ctx: &Context<Self>) -> Result<(), Fault> {
         let router = self.router(ctx);
-        let generation = self.params.lasting.retries.next_generation(&Child::Target(index));
+        let generation = self.params.lasting.retries.begin_life(&Child::Target(index));
         self.targets[index].generation = generation;
         let window = own_share(&self.params.plan);
         let gates = [self.params.process.clone(), self.params.lasting.gate.clone(), Gate::new(window)];
@@ -110,8 +110,7 @@ impl Route {
             target: index,
             route: self.params.plan.clone(),
             producer: producer.clone().recipient(),
-            retries: self.params.lasting.retries.clone(),
-            status: self.params.lasting.status.clone(),
+            lasting: self.params.lasting.clone(),
             watch: Self::watch(&ctx.address(), Child::Target(index), "dead-letters", generation),
         }))
     }

@@ -182,7 +182,11 @@ impl Handler<CaughtUp> for CatchUp {
     type Result = ();
 
     fn handle(&mut self, CaughtUp(partition): CaughtUp, _: &mut Self::Context) {
-        self.reads.remove(&partition);
+        if self.reads.remove(&partition).is_some() {
+            // what was wrong with this read is of no interest any more
+            let target = Some(self.params.target);
+            self.params.owner.do_send(ReadState { target, partition, fault: None, lost: false });
+        }
         if self.reads.is_empty() {
             self.reader = None;
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Addr, AsyncContext, Context};
+use actix::{ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
+use tokio::task::spawn_blocking;
 
 use super::death_watch::{Death, DeathWatch};
 use super::life::Life;
@@ -18,9 +19,13 @@ use super::source::open_reader;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
+use crate::kafka::admin::OffsetAt;
 
 /// A child that failed so often in a row takes more with it: its reader or its clients may be to blame.
 const ESCALATE: u32 = 10;
+
+/// A partition that stands still is looked at so often before its reader is replaced, at the most.
+const MOST_LOOKS: u32 = 64;
 
 impl Route {
     /// A guard that tells this route when a child ends.
@@ -62,7 +67,7 @@ impl Route {
         let reader = self.reader()?;
         let router = self.router(ctx);
         let child = Child::Consumer(partition.clone());
-        let generation = self.params.lasting.retries.next_generation(&child);
+        let generation = self.params.lasting.retries.begin_life(&child);
         let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
             partition: partition.clone(),
             read_limit: self.read_limit.clone(),
@@ -86,7 +91,7 @@ impl Route {
         if let Some(router) = &self.router {
             return router.addr().clone();
         }
-        let generation = self.params.lasting.retries.next_generation(&Child::Router);
+        let generation = self.params.lasting.retries.begin_life(&Child::Router);
         let watch = Self::watch(&ctx.address(), Child::Router, "router", generation);
         let router = Life::begin(Router::new(self.targets.len(), self.params.lasting.progress.clone(), watch));
         self.router.insert(router).addr().clone()
@@ -137,12 +142,45 @@ impl Route {
         ctx.run_later(rounds.every, Self::make_rounds);
     }
 
+    /// A partition that has not moved since the last look, waits for nothing else than the source, and is not at its end:
+    /// the reader has lost it.
+    pub(super) fn look_for_stalls(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        ctx.run_later(self.params.rounds.stall(), Self::look_for_stalls);
+        let before = std::mem::take(&mut self.positions);
+        for (partition, consumer) in &self.consumers {
+            let Some(at) = consumer.position() else { continue };
+            let looks = before.get(partition).filter(|(before, _)| *before == at).map_or(0, |(_, looks)| looks + 1);
+            self.positions.insert(partition.clone(), (at, looks));
+        }
+        let long = self.positions.iter().filter(|(_, (_, looks))| *looks >= self.stall_looks);
+        let still: Vec<TopicPartition> = long.map(|(partition, _)| partition.clone()).collect();
+        let Some(source) = self.source.clone().filter(|_| !still.is_empty()) else { return };
+        let work = spawn_blocking(move || source.offsets(&still, OffsetAt::Latest));
+        ctx.spawn(work.into_actor(self).map(|ends, this, ctx| {
+            // a source that does not answer is told elsewhere
+            let Ok(Ok(ends)) = ends else { return };
+            let lost = ends.iter().find_map(|(partition, end)| {
+                let at = this.consumers.get(partition)?.position()?;
+                let stood = this.positions.get(partition).is_some_and(|(stood, _)| *stood == at);
+                (stood && at < *end)
+                    .then(|| format!("{partition} has stood at offset {at} for too long, and the source ends at {end}"))
+            });
+            if let Some(reason) = lost {
+                // a line that is just slow must not be cut again and again
+                this.stall_looks = (this.stall_looks * 2).min(MOST_LOOKS);
+                this.reader_gone(None, End::Hung, Fault::new(FaultClass::Crash, reason), ctx);
+            }
+        }));
+    }
+
     /// Says that a child is made anew, after which delay, and how often it was in a row.
     pub(super) fn made_anew(&self, gone: &ChildGone) -> (u32, Duration) {
         let what = What::Life(gone.child.clone());
         let class = gone.fault.as_ref().map_or(FaultClass::Crash, |fault| fault.class);
         let (attempt, delay) = self.params.lasting.retries.failed_again(&what, class);
-        self.params.lasting.retries.works(&what);
         let reason = gone.fault.as_ref().map(|fault| fault.reason.as_str());
         tracing::error!(route = %self.name(), actor = gone.actor, child = ?gone.child, why = gone.end.name(),
             generation = gone.generation + 1, attempt, retry_ms = millis(delay), reason, "made anew");
@@ -170,10 +208,10 @@ impl Route {
         });
     }
 
-    /// A reader's own thread has panicked, and none of its partitions can be read any more. All of its consumers go, and a
+    /// A reader's own thread has panicked, or hangs, and none of its partitions can be read any more. All of its consumers go, and a
     /// new reader is opened for the new ones.
-    pub(super) fn reader_gone(&mut self, target: Option<Index>, fault: Fault, ctx: &mut Context<Self>) {
-        let gone = |child, actor, generation| ChildGone { child, actor, generation, end: End::Stopped, fault: None };
+    pub(super) fn reader_gone(&mut self, target: Option<Index>, end: End, fault: Fault, ctx: &mut Context<Self>) {
+        let gone = |child, actor, generation| ChildGone { child, actor, generation, end, fault: None };
         if let Some(target) = target {
             let generation = self.targets[target].generation;
             let fault = Some(fault);

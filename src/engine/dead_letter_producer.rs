@@ -13,11 +13,11 @@ use tokio::task::spawn_blocking;
 use super::clock::now;
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
+use super::lasting::Lasting;
 use super::messages::{DeadLetter, DeadLettered, Ping, WriteNews};
 use super::progress::TargetIndex;
 use super::refusals::millis;
-use super::retries::{Retries, What};
-use super::status::RouteStatus;
+use super::retries::What;
 use crate::domain::batch::{OffsetRange, TopicLimits};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::routing::Partitioning;
@@ -39,10 +39,8 @@ pub struct Params {
     pub route: Arc<RoutePlan>,
     /// Who gets the answers.
     pub producer: Recipient<DeadLettered>,
-    /// The attempts so far.
-    pub retries: Arc<Retries>,
-    /// Where the target's state is kept.
-    pub status: Arc<RouteStatus>,
+    /// What the route's lives share.
+    pub lasting: Lasting,
     /// Speaks when the actor ends.
     pub watch: DeathWatch,
 }
@@ -90,7 +88,7 @@ impl DeadLetterProducer {
                 Ok(name) => Arc::<str>::from(name),
                 Err(error) => {
                     let fault = Fault::new(FaultClass::Config, error.to_string());
-                    self.answer(letter.ticket, letter.batch.partition.clone(), Err(fault));
+                    self.answer(letter.letter, letter.batch.partition.clone(), Err(fault));
                     continue;
                 }
             };
@@ -106,17 +104,17 @@ impl DeadLetterProducer {
     }
 
     fn write(&mut self, letter: DeadLetter, clients: &Clients, topic: Arc<TargetTopic>) {
-        let DeadLetter { ticket, mut batch, .. } = letter;
+        let DeadLetter { letter, mut batch, .. } = letter;
         let source = batch.partition.clone();
         batch.partition.partition = source.partition % topic.partitions.max(1);
         let part = Part::In(OffsetRange { start: batch.range.start, end: batch.range.end });
         self.tickets += 1;
-        self.under_way.insert(self.tickets, (ticket, source, topic.name.clone()));
+        self.under_way.insert(self.tickets, (letter, source, topic.name.clone()));
         clients.writer.write(Write { ticket: self.tickets, batch: Arc::new(batch), part, topic });
     }
 
-    fn answer(&self, ticket: u64, partition: TopicPartition, outcome: Result<Arc<str>, Fault>) {
-        self.params.producer.do_send(DeadLettered { ticket, partition, outcome });
+    fn answer(&self, letter: u64, partition: TopicPartition, outcome: Result<Arc<str>, Fault>) {
+        self.params.producer.do_send(DeadLettered { letter, partition, outcome });
     }
 
     /// Finds or creates a topic, on a thread that may block.
@@ -143,6 +141,9 @@ impl DeadLetterProducer {
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
             let result = result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string())));
             let outcome = result.and_then(|(clients, found)| {
+                if this.clients.is_none() {
+                    this.params.lasting.opened(&clients.writer);
+                }
                 this.clients = Some(clients);
                 found
             });
@@ -150,7 +151,7 @@ impl DeadLetterProducer {
             match outcome {
                 Ok(topic) => {
                     this.busy = false;
-                    this.params.retries.works(&what);
+                    this.params.lasting.retries.works(&what);
                     this.topics.insert(topic.name.clone(), Arc::new(topic));
                     this.go_on(ctx);
                 }
@@ -159,14 +160,25 @@ impl DeadLetterProducer {
         }));
     }
 
+    /// The client is in trouble, and goes on trying: what is under way waits for that.
+    fn troubled(&self, fault: &Fault) {
+        let partitions: Vec<TopicPartition> = self.under_way.values().map(|(_, source, _)| source.clone()).collect();
+        let reason = format!("dead letters wait: {fault}");
+        let trouble = Trouble { class: fault.class, attempt: 1, next_attempt_at: None, reason };
+        self.params.lasting.status.change_target(self.params.target, |facts| {
+            facts.held.extend(partitions.into_iter().map(|partition| (partition, trouble.clone())));
+        });
+    }
+
     fn try_later(&mut self, fault: &Fault, ctx: &mut Context<Self>) {
-        let (attempt, delay) = self.params.retries.failed_again(&What::DeadLetter(self.params.target), fault.class);
+        let (attempt, delay) =
+            self.params.lasting.retries.failed_again(&What::DeadLetter(self.params.target), fault.class);
         let reason = format!("dead letters can't be written: {fault}");
         tracing::warn!(route = %self.params.route.name, class = fault.class.name(), attempt, retry_ms = millis(delay), "{reason}");
         let partition = self.waiting.front().map(|letter| letter.batch.partition.clone());
         if let Some(partition) = partition {
             let trouble = Trouble { class: fault.class, attempt, next_attempt_at: Some(now() + delay), reason };
-            self.params.status.change_target(self.params.target, |facts| {
+            self.params.lasting.status.change_target(self.params.target, |facts| {
                 facts.held.insert(partition, trouble);
             });
         }
@@ -213,6 +225,15 @@ fn ready_topic(
     }
 }
 
+impl Drop for DeadLetterProducer {
+    /// What is not written yet is written again: the writer ends by itself, and nobody waits for it.
+    fn drop(&mut self) {
+        if let Some(clients) = &self.clients {
+            self.params.lasting.forget(&clients.writer);
+        }
+    }
+}
+
 impl Actor for DeadLetterProducer {
     type Context = Context<Self>;
 }
@@ -243,14 +264,12 @@ impl Handler<WriteNews> for DeadLetterProducer {
     fn handle(&mut self, WriteNews(event): WriteNews, ctx: &mut Self::Context) {
         match event {
             WriteEvent::Written { ticket, refused } => {
-                let Some((ticket, partition, topic)) = self.under_way.remove(&ticket) else { return };
+                let Some((letter, partition, topic)) = self.under_way.remove(&ticket) else { return };
                 let outcome = refused.first().map_or(Ok(topic), |refusal| Err(refusal.fault.clone()));
-                self.answer(ticket, partition, outcome);
+                self.answer(letter, partition, outcome);
             }
-            WriteEvent::Trouble(fault) if !self.under_way.is_empty() => {
-                tracing::warn!(route = %self.params.route.name, class = fault.class.name(), "dead letters wait: {fault}");
-            }
-            WriteEvent::Trouble(_) | WriteEvent::Throttled(_) => {}
+            WriteEvent::Trouble(fault) => self.troubled(&fault),
+            WriteEvent::Throttled(_) => {}
             WriteEvent::Fatal(fault) => {
                 // the target is made anew with all that it has: what was not acknowledged is written again
                 tracing::error!(route = %self.params.route.name, "dead letters: {fault}");

@@ -39,6 +39,13 @@ pub(super) struct Handed {
     pub(super) diverted: (u64, u64),
 }
 
+impl Handed {
+    /// About how many bytes of payload so many of its records have.
+    pub(super) fn data_of(&self, records: usize) -> u64 {
+        self.data * records as u64 / (self.records as u64).max(1)
+    }
+}
+
 /// What is with the writer and not acknowledged.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -101,6 +108,12 @@ impl Line {
         }
     }
 
+    /// Has the next turn go to live traffic; says whether there is any.
+    fn prefer_live(&mut self) -> bool {
+        self.served = 0;
+        !self.live.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.live.clear();
         self.catch_up.clear();
@@ -132,6 +145,9 @@ impl TargetProducer {
             }
             if let Some(delay) = self.params.pacer.delay(now(), urgency) {
                 self.line.put_back(partition, urgency);
+                if urgency == Urgency::CatchUp && self.line.prefer_live() {
+                    continue; // it waits for others to go first: so they may
+                }
                 return self.slow_down(delay.wait, delay.reason, ctx);
             }
             self.speed_up();
@@ -210,6 +226,7 @@ impl TargetProducer {
 
     /// The writer has done with a ticket, for better or worse.
     pub(super) fn written(&mut self, ticket: u64, refusals: &[Refusal], ctx: &mut Context<Self>) {
+        self.answered += 1;
         if let Some(partition) = self.envelopes.remove(&ticket) {
             return self.enveloped(&partition, refusals, ctx);
         }
@@ -224,8 +241,12 @@ impl TargetProducer {
             self.with_writer.records -= handed.records;
         }
         if refusals.is_empty() {
-            let done = !handed.refused || feed.refused.accepted(ticket);
-            self.taken(&partition);
+            let was_refused = handed.refused;
+            let done = !was_refused || feed.refused.accepted(ticket);
+            // what was on its way before something was refused tells nothing of that
+            if was_refused || feed.refused.is_empty() {
+                self.taken(&partition);
+            }
             if done {
                 self.acknowledged(ticket);
             }

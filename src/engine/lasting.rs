@@ -88,8 +88,14 @@ impl Lasting {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner).push(writer.clone());
     }
 
-    /// Notes a writer that is closed.
-    pub fn closed(&self, writer: &Arc<dyn Writer>) {
+    /// Closes a writer. Blocks.
+    pub fn close(&self, writer: &Arc<dyn Writer>) {
+        writer.close();
+        self.forget(writer);
+    }
+
+    /// Forgets a writer that ends by itself.
+    pub fn forget(&self, writer: &Arc<dyn Writer>) {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner).retain(|open| !Arc::ptr_eq(open, writer));
     }
 

@@ -4,7 +4,7 @@
 //! aborted: then it, its mailbox and all that they hold are gone, and no late word of it can come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
@@ -21,18 +21,32 @@ pub struct Life<A: Actor> {
 }
 
 /// Whether an actor handles its messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pulse {
     asked: AtomicU64,
     answered: AtomicU64,
     /// Checks in a row that found no answer.
     silent: AtomicU64,
+    /// Where the actor reads; negative while it does not, or waits on purpose.
+    reads_at: AtomicI64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        let (asked, answered, silent) = Default::default();
+        Self { asked, answered, silent, reads_at: AtomicI64::new(-1) }
+    }
 }
 
 impl Pulse {
     /// The actor's answer to a [`Ping`].
     pub fn beat(&self) {
         self.answered.store(self.asked.load(Relaxed), Relaxed);
+    }
+
+    /// Where the actor waits for the source to give it something; `None` if it waits for something else, on purpose.
+    pub fn reads_at(&self, offset: Option<i64>) {
+        self.reads_at.store(offset.unwrap_or(-1), Relaxed);
     }
 }
 
@@ -44,13 +58,19 @@ pub struct Rounds {
     pub every: Duration,
     /// So many rounds without an answer are a hang.
     pub most: u64,
+    stall: Duration,
 }
 
 impl Rounds {
     /// For actors that may be silent for `stall`.
     pub fn within(stall: Duration) -> Self {
         const ROUNDS: u32 = 10;
-        Self { every: stall / ROUNDS, most: u64::from(ROUNDS) }
+        Self { every: stall / ROUNDS, most: u64::from(ROUNDS), stall }
+    }
+
+    /// How long nothing may move.
+    pub fn stall(self) -> Duration {
+        self.stall
     }
 }
 
@@ -66,6 +86,11 @@ impl<A: Actor<Context = Context<A>> + Handler<Ping>> Life<A> {
     /// Its address.
     pub fn addr(&self) -> &Addr<A> {
         &self.addr
+    }
+
+    /// Where it waited for the source when it answered last, if it did.
+    pub fn position(&self) -> Option<i64> {
+        Some(self.pulse.reads_at.load(Relaxed)).filter(|offset| *offset >= 0)
     }
 
     /// Asks for a sign of life; says whether the actor hangs.

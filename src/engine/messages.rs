@@ -208,8 +208,8 @@ pub struct Drained {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct DeadLetter {
-    /// The ticket of the write that they belong to; named again in the answer.
-    pub ticket: u64,
+    /// Named again in the answer.
+    pub letter: u64,
     /// The records as they were, with headers that tell of their failure.
     pub batch: RecordBatch,
     /// The target topic that they were meant for.
@@ -220,8 +220,8 @@ pub struct DeadLetter {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct DeadLettered {
-    /// The ticket of the question.
-    pub ticket: u64,
+    /// Which one.
+    pub letter: u64,
     /// The source partition.
     pub partition: TopicPartition,
     /// The topic that they were written to, or why they were refused there, too.

@@ -3,9 +3,13 @@
 //! ```text
 //! PartitionConsumer ⇒ Router ⇒ TargetProducer        (record batches)
 //!            CatchUp ⇒ TargetProducer                (what a detached target reads by itself)
+//!                      TargetProducer ⇒ DeadLetterProducer   (what a target does not take)
 //!              Route ⇐ TargetProducer                (watermarks, in `progress`)
 //! Supervisor → Route → its children                  (control)
 //! ```
+//!
+//! Actors end when whoever started them lets go of their `life`, and are made anew when they panic or hang. What is older
+//! than a route's actor is in `lasting`: `progress`, the attempts in `retries`, the states in `status`.
 
 mod cast;
 pub mod catch_up;

@@ -163,6 +163,15 @@ impl Pacer {
         }
     }
 
+    /// Notes that payload goes that nobody asked for a place: what was refused goes again, or something goes in its place.
+    pub fn took_more(&mut self, now: Duration, payload: u64) {
+        let wire = self.ratio.charge(payload);
+        self.pace.take(now, wire);
+        for limit in &self.limits {
+            limit.bucket().take(now, wire);
+        }
+    }
+
     /// Notes that payload bytes were acknowledged, when the client has sent `wire` bytes in all.
     pub fn acknowledged(&mut self, now: Duration, payload: u64, wire: u64) {
         self.acknowledged += payload;

@@ -53,16 +53,18 @@ pub struct PartitionConsumer {
     /// Whether it is to read at all.
     wanted: bool,
     next: i64,
-    /// Whether it failed, and has read nothing since.
-    failing: bool,
+    /// Whether it has read nothing since it was made, or since it failed last.
+    unproven: bool,
     /// What was taken of the read limit for a batch that has not come yet.
     taken: u64,
+    /// Whether it waits for a permit, or for its turn: on purpose, and not for the source.
+    waits: bool,
 }
 
 impl PartitionConsumer {
     /// A consumer that reads nothing until it is told where to [`Seek`].
     pub fn new(params: Params) -> Self {
-        Self { params, stream: None, wanted: false, next: 0, failing: false, taken: 0 }
+        Self { params, stream: None, wanted: false, next: 0, unproven: true, taken: 0, waits: false }
     }
 
     fn start(&mut self, ctx: &Context<Self>) {
@@ -77,6 +79,7 @@ impl PartitionConsumer {
     }
 
     fn stop(&mut self) {
+        self.waits = false;
         self.settle(0);
         if let Some(stream) = self.stream.take() {
             self.params.reader.stop(stream);
@@ -86,6 +89,7 @@ impl PartitionConsumer {
     /// Waits for its turn and a permit, then asks for a batch; unless the stream is another one by then. `needed`: what
     /// the next record takes, where that is more than a batch.
     fn ask(&mut self, needed: u64, stream: StreamId, ctx: &mut Context<Self>) {
+        self.waits = true;
         let Some(limit) = &self.params.read_limit else {
             return self.acquire(needed.max(self.params.batch_bytes), stream, ctx);
         };
@@ -108,6 +112,7 @@ impl PartitionConsumer {
             if let Ok(permit) = permit
                 && this.stream == Some(stream)
             {
+                this.waits = false;
                 this.params.reader.read(stream, Box::new(permit));
             }
         }));
@@ -123,7 +128,7 @@ impl PartitionConsumer {
     }
 
     fn failed(&mut self, fault: Fault, ctx: &mut Context<Self>) {
-        (self.stream, self.failing) = (None, true);
+        (self.stream, self.unproven) = (None, true);
         let (attempt, delay) = self.params.retries.failed_again(&self.what(), fault.class);
         tracing::warn!(partition = %self.params.partition, class = fault.class.name(), attempt, retry_ms = millis(delay),
             "{fault}");
@@ -149,7 +154,7 @@ impl PartitionConsumer {
 
     fn has_read(&mut self, batch: RecordBatch) {
         self.next = batch.range.end;
-        if std::mem::take(&mut self.failing) {
+        if std::mem::take(&mut self.unproven) {
             self.params.retries.works(&self.what());
             self.say(None, false);
         }
@@ -173,6 +178,7 @@ impl Handler<Ping> for PartitionConsumer {
 
     fn handle(&mut self, Ping(pulse): Ping, _: &mut Self::Context) {
         pulse.beat();
+        pulse.reads_at(self.stream.filter(|_| !self.waits).map(|_| self.next));
     }
 }
 

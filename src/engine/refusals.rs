@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::clock::now;
 use super::feed::Mode;
 use super::flow::move_permit;
+use super::hand_over::Handed;
 use super::letters::{Failure, dead_letters, envelope};
 use super::messages::{DeadLetter, DeadLettered};
 use super::refused::Found;
@@ -27,6 +28,8 @@ use crate::kafka::{Part, Refusal, TargetTopic, Write};
 /// Records that are on their way to somewhere else.
 #[derive(Clone, Debug)]
 pub struct Diversion {
+    /// Which dead letter it is, if it is one.
+    letter: u64,
     ticket: u64,
     positions: Vec<u32>,
     failure: Failure,
@@ -128,6 +131,9 @@ impl TargetProducer {
             self.leaving.insert(partition.clone());
             self.ask_again();
         } else if let Some((ticket, positions)) = feed.refused.next_attempt() {
+            if let Some(handed) = self.handed.get(&ticket) {
+                self.params.pacer.took_more(now(), handed.data_of(positions.len()));
+            }
             self.write(ticket, Part::Only(positions));
         }
     }
@@ -144,7 +150,7 @@ impl TargetProducer {
         let Some((_, positions)) = self.feeds.get(partition).and_then(|feed| feed.refused.oldest()) else { return };
         let count = if failure.class == FaultClass::Record { 1 } else { positions.len() };
         let positions = positions.get(..count).unwrap_or_default().to_vec();
-        let diversion = Diversion { ticket, positions, failure, parts: 1, written: 0 };
+        let diversion = Diversion { letter: 0, ticket, positions, failure, parts: 1, written: 0 };
         match self.params.plan.retry.of(diversion.failure.class).on_exhausted {
             OnExhausted::Block => self.block(partition, &diversion.failure, ctx),
             OnExhausted::Drop => self.settle(partition, &diversion, "dropped", None, ctx),
@@ -177,13 +183,13 @@ impl TargetProducer {
     /// where something after the record was taken already, as that would come twice.
     fn let_go_of_blocked(&mut self, partition: &TopicPartition, offset: i64) {
         let Some(feed) = self.feeds.get_mut(partition) else { return };
-        let Some((ticket, positions)) = feed.refused.oldest().filter(|_| feed.refused.is_one()) else { return };
-        let Some(handed) = self.handed.get(&ticket) else { return };
-        let rest = handed.batch.payload.positions_in(OffsetRange { start: offset, end: handed.range.end });
-        if feed.with_writer > 0 || rest.len() != positions.len() {
+        let mine = || self.handed.values().filter(|handed| handed.partition == *partition);
+        let rest = |handed: &Handed| OffsetRange { start: handed.range.start.max(offset), end: handed.range.end };
+        let all: usize = mine().map(|handed| handed.batch.payload.positions_in(rest(handed)).len()).sum();
+        if feed.with_writer > 0 || feed.refused.left() != all {
             return;
         }
-        let permits = self.handed.values().filter(|handed| handed.partition == *partition).map(|h| h.permit).sum();
+        let permits = mine().map(|handed| handed.permit).sum();
         self.load.backlog.fetch_sub(permits, Relaxed);
         self.handed.retain(|_, handed| handed.partition != *partition);
         feed.rewind_to(offset);
@@ -196,14 +202,15 @@ impl TargetProducer {
         let (Some(letters), Some(handed)) = (&self.letters, self.handed.get(&diversion.ticket)) else { return };
         let Some(feed) = self.feeds.get_mut(partition) else { return };
         let batch = dead_letters(&self.params.story, &handed.batch, &diversion.positions, &diversion.failure);
-        letters.do_send(DeadLetter { ticket: diversion.ticket, batch, meant_for: feed.topic.clone() });
-        feed.diverting = Some(diversion);
+        self.tickets += 1;
+        letters.do_send(DeadLetter { letter: self.tickets, batch, meant_for: feed.topic.clone() });
+        feed.diverting = Some(Diversion { letter: self.tickets, ..diversion });
     }
 
     /// What became of dead letters.
     pub(super) fn dead_lettered(&mut self, answer: DeadLettered, ctx: &mut Context<Self>) {
         let Some(feed) = self.feeds.get_mut(&answer.partition) else { return };
-        let Some(diversion) = feed.diverting.take_if(|diversion| diversion.ticket == answer.ticket) else { return };
+        let Some(diversion) = feed.diverting.take_if(|diversion| diversion.letter == answer.letter) else { return };
         match answer.outcome {
             Ok(topic) => self.settle(&answer.partition, &diversion, "dead-lettered", Some(&topic), ctx),
             Err(fault) => self.stuck(&answer.partition, &diversion, &format!("no dead letter: {fault}"), ctx),
@@ -231,6 +238,7 @@ impl TargetProducer {
         let range = batch.range;
         let topic = Arc::new(TargetTopic { partitioning: Partitioning::Keep, ..(*feed.topic).clone() });
         let Some(writer) = &self.writer else { return };
+        self.params.pacer.took_more(now(), batch.payload.data_bytes());
         self.tickets += 1;
         feed.with_writer += 1;
         self.with_writer.tickets += 1;

@@ -95,9 +95,9 @@ impl Refused {
         self.tickets.first_key_value().map(|(ticket, left)| (*ticket, left.as_slice()))
     }
 
-    /// Whether there is but one write: then nothing after the oldest refused record was taken.
-    pub fn is_one(&self) -> bool {
-        self.tickets.len() == 1
+    /// How many records are left, of all writes.
+    pub fn left(&self) -> usize {
+        self.tickets.values().map(Vec::len).sum()
     }
 
     /// Notes that the attempt was taken whole; says whether nothing of that write is left.

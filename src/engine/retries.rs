@@ -104,8 +104,9 @@ impl Retries {
         self.attempts.remove(what);
     }
 
-    /// The generation of a child's next life. Generations count over the lives of their route, too.
-    pub fn next_generation(&self, child: &Child) -> u64 {
+    /// A child's next life begins: its generation. Generations count over the lives of their route, too.
+    pub fn begin_life(&self, child: &Child) -> u64 {
+        self.works(&What::Life(child.clone()));
         let mut generation = self.generations.entry(child.clone()).or_default();
         *generation += 1;
         *generation

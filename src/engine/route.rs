@@ -16,7 +16,7 @@ use super::failpoint::failpoint;
 use super::flow::{Flow, Gate, Lane, Urgency};
 use super::lasting::Lasting;
 use super::life::{Life, Rounds};
-use super::messages::{Child, ChildGone, Drain, Drained, Leave, Ping, ReadState, Renew};
+use super::messages::{Child, ChildGone, Drain, Drained, End, Leave, Ping, ReadState, Renew};
 use super::partition_consumer::PartitionConsumer;
 use super::preparation::Topics;
 use super::progress::{TargetIndex, TargetStats};
@@ -28,7 +28,7 @@ use super::source::{Found, look};
 use super::target_slot::TargetSlot;
 use crate::domain::detach::{Judge, Load};
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::state::Trouble;
+use crate::domain::state::{TargetFacts, Trouble};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
 use crate::kafka::admin::Admin;
@@ -92,6 +92,10 @@ pub struct Route {
     /// Partitions whose consumer is gone and waits to be made anew.
     pub(super) resting: HashMap<TopicPartition, u64>,
     pub(super) generations: HashMap<TopicPartition, u64>,
+    /// Where partitions waited for the source when that was looked at last, and how often they were seen there before.
+    pub(super) positions: HashMap<TopicPartition, (i64, u32)>,
+    /// So many looks at the same place are a stall.
+    pub(super) stall_looks: u32,
     /// Partitions that can't be read until somebody changes something.
     pub(super) broken: BTreeMap<TopicPartition, Fault>,
     pub(super) source_fault: Option<Fault>,
@@ -121,6 +125,8 @@ impl Route {
             consumers: HashMap::new(),
             resting: HashMap::new(),
             generations: HashMap::new(),
+            positions: HashMap::new(),
+            stall_looks: 1,
             broken: BTreeMap::new(),
             source_fault: None,
             discovered: false,
@@ -232,6 +238,7 @@ impl Actor for Route {
             ctx.run_interval(COMMIT, Self::commit);
             ctx.run_interval(SAMPLE, Self::sample);
             this.make_rounds(ctx);
+            this.look_for_stalls(ctx);
         }));
     }
 }
@@ -268,31 +275,31 @@ impl Handler<ReadState> for Route {
     fn handle(&mut self, read: ReadState, ctx: &mut Self::Context) {
         let ReadState { target, partition, fault, lost } = read;
         if let Some(fault) = fault.as_ref().filter(|fault| fault.class == FaultClass::Crash) {
-            return self.reader_gone(target, fault.clone(), ctx);
+            return self.reader_gone(target, End::Stopped, fault.clone(), ctx);
         }
         let stops = lost || fault.as_ref().is_some_and(|fault| fault.class == FaultClass::Config);
         match (fault, target) {
-            (Some(fault), _) if !stops => {
+            (Some(fault), Some(target)) if stops => self.gap(target, partition, fault),
+            (Some(fault), Some(target)) => {
+                let change = |facts: &mut TargetFacts| drop(facts.unreadable.insert(partition, fault.reason));
+                self.params.lasting.status.change_target(target, change);
+            }
+            (Some(fault), None) => {
+                if stops && self.broken.get(&partition) != Some(&fault) {
+                    tracing::error!(route = %self.name(), %partition, "this partition stops: {fault}");
+                    self.broken.insert(partition.clone(), fault.clone());
+                }
                 self.params.lasting.status.change(|facts| drop(facts.unreadable.insert(partition, fault.reason)));
             }
-            (Some(fault), target) => {
-                tracing::error!(route = %self.name(), %partition, "this partition stops: {fault}");
-                match target {
-                    Some(target) => self.gap(target, partition, fault),
-                    None => {
-                        let reason = fault.reason.clone();
-                        self.broken.insert(partition.clone(), fault);
-                        self.params.lasting.status.change(|facts| drop(facts.unreadable.insert(partition, reason)));
-                    }
-                }
+            (None, Some(target)) => {
+                self.params.lasting.status.change_target(target, |facts| drop(facts.unreadable.remove(&partition)));
+                self.no_gap(target, &partition);
             }
-            (None, target) => {
-                tracing::info!(route = %self.name(), %partition, "this partition can be read again");
-                self.broken.remove(&partition);
-                self.params.lasting.status.change(|facts| drop(facts.unreadable.remove(&partition)));
-                if let Some(target) = target {
-                    self.no_gap(target, &partition);
+            (None, None) => {
+                if self.broken.remove(&partition).is_some() {
+                    tracing::info!(route = %self.name(), %partition, "this partition can be read again");
                 }
+                self.params.lasting.status.change(|facts| drop(facts.unreadable.remove(&partition)));
             }
         }
     }

@@ -107,6 +107,14 @@ impl RouteStatus {
         }
     }
 
+    /// The route's next life begins: what was known is no longer so. `failing`: why it is called failed all the same.
+    pub fn begin_again(&self, failing: Option<String>) {
+        for target in 0..self.inner().targets.len() {
+            self.change_target(target, |facts| *facts = TargetFacts { paused: facts.paused, ..TargetFacts::default() });
+        }
+        self.change(|facts| *facts = RouteFacts { failing, ..RouteFacts::default() });
+    }
+
     fn follow(&self, inner: &mut Inner) {
         let targets = inner.targets.iter().map(|target| (target.name.as_str(), &target.condition));
         let (state, reason) = inner.facts.state(targets);

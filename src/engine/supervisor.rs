@@ -20,7 +20,7 @@ use super::retries::{What, spread};
 use super::route::{Params, Route, RouteEnded};
 use super::status::Status;
 use crate::domain::fault::FaultClass;
-use crate::domain::state::RouteFacts;
+use crate::domain::retry::HEALTHY;
 use crate::plan::{Plan, RoutePlan};
 
 /// How the engine is to run.
@@ -130,9 +130,16 @@ impl Supervisor {
         }
     }
 
-    fn start_route(&mut self, name: &str, ctx: &Context<Self>) {
+    fn start_route(&mut self, name: &str, ctx: &mut Context<Self>) {
         let Some(slot) = self.routes.get_mut(name).filter(|slot| !slot.ended) else { return };
         slot.generation += 1;
+        slot.lasting.retries.begin_life(&Child::Route);
+        let (route, generation) = (name.to_owned(), slot.generation);
+        ctx.run_later(HEALTHY, move |this, _| {
+            if let Some(slot) = this.routes.get(&route).filter(|slot| slot.generation == generation) {
+                slot.lasting.status.change(|facts| facts.failing = None);
+            }
+        });
         let (me, gone) = (ctx.address(), RouteGone { route: name.to_owned(), generation: slot.generation });
         let route = Route::new(Params {
             plan: slot.plan.clone(),
@@ -162,7 +169,6 @@ impl Supervisor {
         }
         let (retries, what) = (&slot.lasting.retries, What::Life(Child::Route));
         let (attempt, delay) = retries.failed_again(&what, FaultClass::Crash);
-        retries.works(&what);
         let why = end.map_or("restarted", End::name);
         tracing::error!(
             route = name,
@@ -174,7 +180,7 @@ impl Supervisor {
             "made anew"
         );
         let failing = is_escalated(attempt).then(|| format!("it keeps failing: {attempt} times in a row"));
-        slot.lasting.status.change(|facts| *facts = RouteFacts { failing, ..RouteFacts::default() });
+        slot.lasting.status.begin_again(failing);
         let name = name.to_owned();
         ctx.run_later(delay, move |this, ctx| this.start_route(&name, ctx));
     }
@@ -254,7 +260,7 @@ impl Handler<RouteEnded> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, ended: RouteEnded, ctx: &mut Self::Context) {
-        if ended.again {
+        if ended.again && !self.draining {
             return self.start_again(&ended.route, None, ctx);
         }
         if let Some(slot) = self.routes.get_mut(&ended.route) {

@@ -100,6 +100,8 @@ pub struct TargetProducer {
     /// What is with the writer.
     pub(super) with_writer: Window,
     pub(super) tickets: u64,
+    /// How often the target said something of what was handed over, for better or worse.
+    pub(super) answered: u64,
     pub(super) silence: Silence,
     /// How often it had to leave the shared read in a row, and until when it keeps to its own.
     follows: Attempts,
@@ -123,6 +125,7 @@ impl TargetProducer {
             handed: HashMap::new(),
             envelopes: HashMap::new(),
             tickets: 0,
+            answered: 0,
             silence: Silence::default(),
             follows: Attempts::default(),
             rests_until: Duration::ZERO,
@@ -156,8 +159,7 @@ impl TargetProducer {
         self.count_modes();
     }
 
-    /// Lets feeds that have left ask for the shared read, once nothing of theirs is under way; but not while the target
-    /// answers nothing: then it would hold the others up again at once.
+    /// Lets feeds that have left ask for the shared read, once nothing of theirs is under way.
     pub(super) fn ask_again(&mut self) {
         if self.leaving.is_empty() || self.draining {
             return;
@@ -210,7 +212,8 @@ impl TargetProducer {
 
     /// What was refused is below no watermark: the next start reads it again, and the drain does not wait for it.
     pub(super) fn finish_drain(&self) {
-        if self.draining && self.with_writer.tickets == 0 {
+        // a writer that is being replaced gives nothing back any more
+        if self.draining && (self.with_writer.tickets == 0 || self.silence.is_given_up()) {
             let (target, generation) = (self.params.target, self.params.generation);
             self.params.owner.drained.do_send(Drained { target, generation });
         }

@@ -205,8 +205,12 @@ impl Route {
         if self.stopping.is_some() {
             return Ok(());
         }
+        let was_not_ready = self.targets[index].cast.is_none() || self.targets[index].fault.is_some();
         if self.targets[index].cast.is_none() {
             self.start_target(index, ctx)?;
+        }
+        if was_not_ready {
+            self.params.lasting.status.change_target(index, |facts| facts.trouble = None);
         }
         let name = self.params.plan.targets[index].name();
         let slot = &mut self.targets[index];
@@ -230,6 +234,7 @@ impl Route {
         for (partition, topic, from) in prepared.partitions {
             let count = topics.get(&*partition.topic).copied().unwrap_or_default();
             slot.written.insert(partition.topic.to_string(), count);
+            slot.gaps.remove(&partition);
             if let Some(cast) = &slot.cast {
                 cast.producer.addr().do_send(Adopt { partition, topic, from });
             }
@@ -247,15 +252,17 @@ impl Route {
         self.params.lasting.status.change_target(index, |facts| {
             facts.refused = refused;
             facts.alive = alive;
-            if alive {
-                facts.trouble = None;
-            }
         });
     }
 
     /// A partition can't be read for a target.
     pub(super) fn gap(&mut self, index: Index, partition: TopicPartition, fault: Fault) {
-        self.targets[index].gaps.insert(partition, fault);
+        let known = &mut self.targets[index].gaps;
+        if known.get(&partition) != Some(&fault) {
+            let (route, target) = (&self.params.plan.name, self.params.plan.targets[index].name());
+            tracing::error!(%route, target, %partition, "this partition stops: {fault}");
+            known.insert(partition, fault);
+        }
         self.tell_refused(index);
     }
 
@@ -297,11 +304,10 @@ impl Route {
                 ..Default::default()
             };
         });
-        let writer = cast.writer.clone();
+        let (writer, lasting) = (cast.writer.clone(), self.params.lasting.clone());
         drop(cast);
-        self.params.lasting.closed(&writer);
         // two writers of one target would break the order: the old one has to be closed first
-        let closing = spawn_blocking(move || writer.close());
+        let closing = spawn_blocking(move || lasting.close(&writer));
         ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.prepare_later(index, delay, false, ctx)));
     }
 
@@ -309,9 +315,8 @@ impl Route {
     pub(super) fn renew_writer(&mut self, index: Index, generation: u64, ctx: &mut Context<Self>) {
         let slot = &self.targets[index];
         let Some(cast) = slot.cast.as_ref().filter(|_| slot.generation == generation) else { return };
-        let writer = cast.writer.clone();
-        self.params.lasting.closed(&writer);
-        let closing = spawn_blocking(move || writer.close());
+        let (writer, lasting) = (cast.writer.clone(), self.params.lasting.clone());
+        let closing = spawn_blocking(move || lasting.close(&writer));
         ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| {
             if this.targets[index].generation != generation || this.stopping.is_some() {
                 return;

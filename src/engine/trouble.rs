@@ -32,7 +32,7 @@ const CALM: u32 = 3;
 /// What a target's silence is about.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
-    acknowledged: u64,
+    answered: u64,
     since: Option<Duration>,
     /// What the client said of it.
     fault: Option<Fault>,
@@ -47,6 +47,11 @@ pub(super) struct Silence {
 }
 
 impl Silence {
+    /// Whether what is with the writer has been given up, and a new writer is on its way.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.verdict.is_some()
+    }
+
     /// Notes why the pace keeps something from going.
     pub(super) fn slowed_by(&mut self, reason: String) {
         self.slowed = Some(reason);
@@ -74,11 +79,11 @@ impl TargetProducer {
 
     /// Looks whether something was acknowledged, and whether the pace has slowed the target down.
     pub(super) fn look(&mut self) {
-        let acknowledged = self.load.acknowledged.load(Relaxed);
+        let answered = self.answered;
         let (now, silence) = (now(), &mut self.silence);
-        if acknowledged != silence.acknowledged || self.with_writer.tickets == 0 {
+        if answered != silence.answered || self.with_writer.tickets == 0 {
             let before = silence.due.take().is_some();
-            (silence.acknowledged, silence.since, silence.fault) = (acknowledged, None, None);
+            (silence.answered, silence.since, silence.fault) = (answered, None, None);
             self.params.retries.works(&What::Write(self.params.target));
             if before {
                 self.params.status.change_target(self.params.target, |facts| facts.trouble = None);
@@ -165,7 +170,7 @@ impl TargetProducer {
     /// The old writer is closed: of each partition what was handed over first is given up, and the rest goes to the new one.
     pub(super) fn take_back(&mut self, ctx: &mut Context<Self>) {
         let verdict = self.silence.verdict.take();
-        self.silence = Silence { acknowledged: self.silence.acknowledged, ..Silence::default() };
+        self.silence = Silence { answered: self.answered, ..Silence::default() };
         self.with_writer = super::hand_over::Window::new(self.params.window);
         self.envelopes.clear();
         for (ticket, handed) in &mut self.handed {
@@ -179,7 +184,7 @@ impl TargetProducer {
         }
         let mut held: Vec<TopicPartition> = Vec::new();
         for (partition, feed) in &mut self.feeds {
-            (feed.with_writer, feed.diverting) = (0, None);
+            (feed.with_writer, feed.diverting, feed.quiet_since) = (0, None, None);
             feed.refused.stop_trying();
             if !feed.refused.is_empty() {
                 held.push(partition.clone());

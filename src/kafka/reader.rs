@@ -215,6 +215,8 @@ impl Worker {
             let now = Instant::now();
             let wait = self.deadlines.front().map_or(IDLE, |(at, _)| at.saturating_duration_since(now).min(IDLE));
             self.inbox.take(&mut items, wait);
+            #[cfg(feature = "failpoints")]
+            fail::fail_point!("reader");
             if now.duration_since(looked) >= IDLE {
                 looked = now;
                 self.look_after_all();

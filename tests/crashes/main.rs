@@ -12,7 +12,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use support::cluster::{Regions, regions};
 use support::config::Config;
@@ -80,18 +80,25 @@ impl Case {
         });
     }
 
-    /// Each time it was made anew after the policy's delay, and neither too often nor too late.
+    /// Each time it was made anew after the policy's delay, and neither too often nor too late. Where there are several
+    /// of its kind, each has a count of its own.
     fn assert_delays(&self, log: &Log) {
-        let lines = log.made_anew(self.actor);
-        assert_eq!(lines.len(), self.times(), "{lines:#?}");
-        assert!(lines.iter().all(|line| text(line, "why") == self.why()), "{lines:#?}");
-        let told = lines.iter().map(|line| (number(line, "attempt"), number(line, "retry_ms")));
-        for ((attempt, delay), (told, expected)) in told.zip((1..).zip(delays())) {
-            assert_eq!(attempt, told, "{lines:#?}");
-            assert!(
-                (expected..=expected + SPREAD).contains(&delay),
-                "{delay} ms, {expected} is the policy's: {lines:#?}"
-            );
+        let all = log.made_anew(self.actor);
+        assert_eq!(all.len(), self.times(), "{all:#?}");
+        assert!(all.iter().all(|line| text(line, "why") == self.why()), "{all:#?}");
+        let children: BTreeSet<&str> = all.iter().map(|line| line["child"].as_str().unwrap_or_default()).collect();
+        for child in children {
+            let lines: Vec<_> =
+                all.iter().copied().filter(|line| line["child"].as_str().unwrap_or_default() == child).collect();
+            Self::assert_delays_of_one(&lines);
+        }
+    }
+
+    fn assert_delays_of_one(lines: &[&Value]) {
+        for ((line, attempt), delay) in lines.iter().zip(1..).zip(delays()) {
+            assert_eq!(number(line, "attempt"), attempt, "{lines:#?}");
+            // restarts at the same moment are spread
+            assert!((delay..=delay + SPREAD).contains(&number(line, "retry_ms")), "{lines:#?}");
         }
         let generations: Vec<u64> = lines.iter().map(|line| number(line, "generation")).collect();
         assert!(generations.is_sorted_by(|one, next| one < next), "{generations:?}");
@@ -223,6 +230,21 @@ fn a_consumer_that_hangs_is_made_anew() {
 }
 
 #[test]
+fn a_reader_whose_thread_hangs_is_replaced() {
+    const NAME: &str = "crashes.reader.hangs";
+    let regions = regions();
+    let targets = create(&regions, NAME);
+    let (source, load) = loaded(&regions, NAME, 0);
+    let config = config(&regions, NAME, &["shanghai", "beijing"]);
+    let mut engine = Engine::run_with(&config, &[("FAILPOINTS", "reader=100*off->1*pause->off")]);
+    let made_anew =
+        engine.wait_for_log(seconds(60), "the consumer is made anew", |line| line["message"] == "made anew");
+    assert_eq!((text(&made_anew, "actor"), text(&made_anew, "why")), ("consumer", "hung"));
+    end(engine, &source, load, &targets);
+    assert_nothing_lost(&source, &targets);
+}
+
+#[test]
 fn a_router_that_panics_is_made_anew() {
     assert_survived("crashes.router.panics", &Case::new("router", 50, Failure::Panics(3)));
 }
@@ -274,5 +296,6 @@ fn what_writes_dead_letters_is_made_anew_when_it_hangs() {
 
 #[test]
 fn twenty_crashes_in_a_row_back_off_as_the_policy_says() {
-    assert_survived("crashes.twenty", &Case::new("target", 50, Failure::Panics(20)));
+    // the consumer is one, as there is one partition
+    assert_survived("crashes.twenty", &Case::new("consumer", 50, Failure::Panics(20)));
 }

@@ -1,13 +1,17 @@
 //! What the documents repeat from the code is so.
 
+mod repeated;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use anabranch::domain::retry::{Backoff, OnExhausted, Policies, Policy, Profile};
+use anabranch::domain::state::TargetState as S;
 use humantime::format_duration;
 use regex::Regex;
 
+use self::repeated::REPEATED;
 use super::{read, root, rust_files, sources};
 
 /// The rows of the table that begins with these headings: their cells.
@@ -184,210 +188,6 @@ fn the_readme_has_the_profiles_as_they_are() {
     assert_eq!(written, expected);
 }
 
-/// What a document repeats from the code: the document, its words, the file, and its words.
-const REPEATED: &[(&str, &str, &str, &str)] = &[
-    (
-        "README.md",
-        "commits are made every second",
-        "src/engine/route.rs",
-        "const COMMIT: Duration = Duration::from_secs(1);",
-    ),
-    (
-        "README.md",
-        "`anabranch.orders.shanghai`",
-        "src/engine/preparation.rs",
-        r#"format!("anabranch.{route}.{target}")"#,
-    ),
-    (
-        "ARCHITECTURE.md",
-        "`anabranch.<route>.<target>`",
-        "src/engine/preparation.rs",
-        r#"format!("anabranch.{route}.{target}")"#,
-    ),
-    (
-        "README.md",
-        "after 2 s if it acknowledges nothing",
-        "src/domain/detach.rs",
-        "FROZEN_GRACE: Duration = Duration::from_secs(2);",
-    ),
-    (
-        "README.md",
-        "after 4 s if it is merely slow",
-        "src/domain/detach.rs",
-        "SLOW_GRACE: Duration = Duration::from_secs(4);",
-    ),
-    ("README.md", "kafka_address=", "src/cli/copy.rs", r#"env = "kafka_address""#),
-    ("README.md", "kafka_topic_name=", "src/cli/copy.rs", r#"env = "kafka_topic_name""#),
-    (
-        "README.md",
-        "a timestamp of exactly 0, written as 1 ms",
-        "src/kafka/ffi/write.rs",
-        "if record.timestamp == 0 { 1 }",
-    ),
-    (
-        "README.md",
-        "with a warning in the log",
-        "src/kafka/writer.rs",
-        "tracing::warn!(cluster = %self.alias, \"records stamped 0",
-    ),
-    (
-        "README.md",
-        "with backoff, up to a minute apart",
-        "src/domain/retry.rs",
-        "Backoff::new(Duration::from_millis(500), Duration::from_secs(60)",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "The Route commits every second",
-        "src/engine/route.rs",
-        "const COMMIT: Duration = Duration::from_secs(1);",
-    ),
-    ("ARCHITECTURE.md", "committed again every 10 minutes", "src/engine/route.rs", "const COMMIT_ALL: u64 = 600;"),
-    (
-        "ARCHITECTURE.md",
-        "Every 100 ms the Route compares",
-        "src/engine/route.rs",
-        "const SAMPLE: Duration = Duration::from_millis(100);",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "asked for its topics every 5 s",
-        "src/engine/route.rs",
-        "const DISCOVERY: Duration = Duration::from_secs(5);",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "waits up to 3 s for all targets",
-        "src/engine/router.rs",
-        "const GATHER: Duration = Duration::from_secs(3);",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "After 2 s of this without an acknowledgement",
-        "src/domain/detach.rs",
-        "FROZEN_GRACE: Duration = Duration::from_secs(2);",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "or 4 s with some (slow)",
-        "src/domain/detach.rs",
-        "SLOW_GRACE: Duration = Duration::from_secs(4);",
-    ),
-    ("ARCHITECTURE.md", "`JOIN_WITHIN` (20,000 records)", "src/domain/detach.rs", "JOIN_WITHIN: i64 = 20_000;"),
-    ("ARCHITECTURE.md", "at least a quarter of the shared read's budget", "src/domain/detach.rs", "share: budget / 4"),
-    (
-        "ARCHITECTURE.md",
-        "a quarter of the shared read's budget",
-        "src/engine/route.rs",
-        "Judge::new(params.plan.targets.len(), shared)",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "With several targets, half of the route's `in_flight` is the shared read's",
-        "src/engine/route.rs",
-        "if params.plan.targets.len() > 1 { params.plan.in_flight / 2 } else { params.plan.in_flight }",
-    ),
-    (
-        "README.md",
-        "half for the shared read, half for the targets' own in equal parts",
-        "src/engine/target_slot.rs",
-        "plan.in_flight / (2 * plan.targets.len() as u64)",
-    ),
-    ("ARCHITECTURE.md", "which is their window too", "src/engine/target_slot.rs", "let window = own_share(&plan);"),
-    (
-        "ARCHITECTURE.md",
-        "reads smaller batches than `batch.max_bytes` where its share is smaller",
-        "src/engine/target_slot.rs",
-        "batch_bytes: self.params.plan.batch.max_bytes.min(window)",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "with a backoff of 0.5 s to 60 s",
-        "src/domain/retry.rs",
-        "Backoff::new(Duration::from_millis(500), Duration::from_secs(60)",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "then halves of what is refused again",
-        "src/engine/refused.rs",
-        "self.chunk = (tried / 2).max(1)",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "without a wait, down to single records",
-        "src/engine/refused.rs",
-        "if tried > 1 { return Duration::ZERO; }",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "Again after an hour's rest",
-        "src/engine/feed.rs",
-        "const FORGOTTEN: Duration = Duration::from_secs(3600);",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "`generation << 32`",
-        "src/engine/target_producer.rs",
-        "let turn = self.params.generation << 32;",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "Both together have 10 s",
-        "src/engine/route.rs",
-        "const CLOSING: Duration = Duration::from_secs(10);",
-    ),
-    ("ARCHITECTURE.md", "less than a quarter of that backlog", "src/domain/detach.rs", "load.backlog < backlog / 4"),
-    (
-        "ARCHITECTURE.md",
-        "`in_flight / (2 × targets)` bytes",
-        "src/engine/target_slot.rs",
-        "plan.in_flight / (2 * plan.targets.len() as u64)",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "and 100,000 records",
-        "src/engine/target_producer.rs",
-        "const WINDOW_RECORDS: usize = 100_000;",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "none of several takes more than half",
-        "src/engine/target_producer.rs",
-        "self.params.window / 2",
-    ),
-    ("ARCHITECTURE.md", "`fetch.queue.backoff.ms` is 5", "src/kafka/client.rs", r#""fetch.queue.backoff.ms", "5""#),
-    ("ARCHITECTURE.md", "`fetch.wait.max.ms` is 50", "src/kafka/client.rs", r#""fetch.wait.max.ms", "50""#),
-    (
-        "ARCHITECTURE.md",
-        "a quarter of the route's `in_flight`",
-        "src/engine/source.rs",
-        "let share = ready / partitions",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "64 KiB to 1 MiB each",
-        "src/engine/source.rs",
-        "const LEAST: u64 = 64 << 10; const MOST: u64 = 1 << 20;",
-    ),
-    (
-        "ARCHITECTURE.md",
-        "A fetch asks for half of a partition's share",
-        "src/kafka/client.rs",
-        "(prefetch_kib / 2).clamp(64, 1024) * 1024",
-    ),
-    ("README.md", "topics of 8 partitions", "benches/comparison/data.rs", "PARTITIONS: i32 = 8;"),
-    ("README.md", "frozen for 3 s", "benches/comparison/contest.rs", r#""2 targets, one frozen for 3 s""#),
-    ("ARCHITECTURE.md", "`message.timeout.ms` is 0", "src/kafka/client.rs", r#".set("message.timeout.ms", "0")"#),
-    ("ARCHITECTURE.md", "EOF events are on", "src/kafka/client.rs", r#".set("enable.partition.eof", "true")"#),
-    ("ARCHITECTURE.md", "Timestamp 0 is written as 1 ms", "src/kafka/ffi/write.rs", "if record.timestamp == 0 { 1 }"),
-    (
-        "ARCHITECTURE.md",
-        "librdkafka never stores an offset",
-        "src/kafka/client.rs",
-        r#".set("enable.auto.offset.store", "false")"#,
-    ),
-];
-
 #[test]
 fn documents_repeat_the_code_as_it_is() {
     let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -395,16 +195,36 @@ fn documents_repeat_the_code_as_it_is() {
         assert!(flat(&read(document)).contains(claim), "{document} does not say {claim:?} any more: drop it here too");
         assert!(flat(&read(file)).contains(code), "{document} says {claim:?}, but {file} has no {code:?} any more");
     }
-    // every backoff that the architecture speaks of at once
-    let backoff = Regex::new(r"Backoff::new\(([^;]*?)\)[,;]?\n").unwrap();
-    let said = "Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(60)";
-    let mut backoffs = 0;
-    for source in sources().iter().filter(|source| source.module() == "engine" || source.path == "src/domain/retry.rs")
-    {
-        for found in backoff.captures_iter(source.production()) {
-            assert_eq!(flat(&found[1]), said, "{}: ARCHITECTURE.md says 500 ms to 60 s", source.path);
-            backoffs += 1;
-        }
-    }
-    assert!(backoffs > 0, "no backoff was found");
+}
+
+/// Where a backoff or a policy is made by hand: the profiles, what a user wrote, and a rest that is nobody's to set.
+const BACKOFFS: &[&str] = &["src/config/retry.rs", "src/domain/detach.rs", "src/domain/retry.rs"];
+
+#[test]
+fn all_backoffs_come_from_policies() {
+    let made = Regex::new(r"\bBackoff::\w+|[=(,]\s*Policy \{").unwrap();
+    let makers: Vec<String> =
+        sources().into_iter().filter(|source| made.is_match(source.production())).map(|source| source.path).collect();
+    assert_eq!(makers.into_iter().collect::<BTreeSet<_>>(), BACKOFFS.iter().map(|path| (*path).to_owned()).collect());
+}
+
+#[test]
+fn the_architecture_has_every_state_of_a_target() {
+    let told =
+        table(&read("ARCHITECTURE.md"), &["target", "when"]).iter().map(|row| quoted(&row[0]).remove(0)).collect();
+    let states = [S::Starting, S::Running, S::Throttled, S::Retrying, S::Detached, S::Blocked, S::Failed];
+    let states: BTreeSet<String> = states.iter().map(|state| state.name().to_owned()).collect();
+    assert_eq!(states, told);
+    let told = table(&read("README.md"), &["state", ""]).iter().map(|row| quoted(&row[0]).remove(0)).collect();
+    assert_eq!(states, told);
+}
+
+#[test]
+fn the_readme_has_the_headers_of_dead_letters() {
+    let told: Vec<String> = table(&read("README.md"), &["header", ""]).iter().flat_map(|row| quoted(&row[0])).collect();
+    let header = Regex::new(r#""(anabranch\.[a-z.]+)""#).unwrap();
+    let letters = read("src/engine/letters.rs");
+    let letters = letters.split("#[cfg(test)]").next().unwrap();
+    let written: Vec<String> = header.captures_iter(letters).map(|found| found[1].to_owned()).collect();
+    assert_eq!(told, written);
 }
