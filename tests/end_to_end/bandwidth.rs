@@ -130,7 +130,7 @@ fn five_mebibytes_a_second_are_five_and_the_other_target_runs_free() {
 fn limits_of_the_process_a_route_and_a_target_hold_together() {
     const NAMES: [&str; 2] = ["bandwidth.nested.a", "bandwidth.nested.b"];
     let regions = regions();
-    let sources = [filled(&regions, NAMES[0], 20_000), filled(&regions, NAMES[1], 60_000)];
+    let sources = [filled(&regions, NAMES[0], 12_000), filled(&regions, NAMES[1], 54_000)];
     let route = |topic: &Topic, more: Value| {
         let mut route = json!({ "from": "guangzhou", "topics": { "include": [regex::escape(&topic.name)] } });
         route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -222,7 +222,7 @@ fn a_share_of_what_a_cluster_is_sold_with_is_left_to_others() {
 fn a_quota_of_the_target_is_used_and_never_overrun() {
     const TOPIC: &str = "bandwidth.quota";
     let regions = regions();
-    let time = at_length(seconds(20), seconds(60));
+    let time = at_length(seconds(30), seconds(60));
     let records = 30_000 + 1_050 * i64::try_from(time.as_secs()).unwrap();
     let source = filled(&regions, TOPIC, records);
     let target = regions.chengdu.topic(TOPIC).create(4);

@@ -20,7 +20,7 @@ use crate::support::{eventually, seconds};
 const MECHANISM: &str = "scram-sha-256";
 const ANOTHER_PASSWORD: &str = "another-Secret-4715";
 /// For how long attempts are counted.
-const WATCH: Duration = seconds(15);
+const WATCH: Duration = seconds(10);
 
 /// It asks for a password, and lets a user write what a list allows.
 static GUARDED: LazyLock<Cluster> = LazyLock::new(|| {
@@ -123,7 +123,7 @@ fn a_user_that_is_deleted_while_running_stops_its_target_until_it_is_there_again
     cut_connections();
     case.assert_failed(&["authentication"]);
     let attempts = case.attempts(|| GUARDED.failed_authentications());
-    assert!((1..=15).contains(&attempts), "{attempts} failed authentications in {WATCH:?}: a storm, or no look at all");
+    assert!((1..=10).contains(&attempts), "{attempts} failed authentications in {WATCH:?}: a storm, or no look at all");
     GUARDED.set_scram_user(MECHANISM, SCRAM_USER, SCRAM_256_PASSWORD);
     case.assert_recovers();
 }
@@ -146,7 +146,7 @@ fn a_right_that_is_revoked_while_running_stops_its_target_until_it_is_given_back
     GUARDED.revoke(SCRAM_USER, "credentials.revoked");
     case.assert_failed(&["authoriz", "authoris"]);
     let attempts = case.attempts(|| GUARDED.requests("Produce"));
-    assert!(attempts <= 15, "{attempts} attempts to write in {WATCH:?}: a storm");
+    assert!(attempts <= 10, "{attempts} attempts to write in {WATCH:?}: a storm");
     GUARDED.allow(SCRAM_USER, "credentials.revoked");
     case.assert_recovers();
 }

@@ -98,7 +98,7 @@ fn a_target_that_is_down_and_one_that_never_was_there_cost_nobody_anything() {
 
     regions.chengdu.stop();
     let (down, started) = (memory.now(), arrivals.now());
-    engine.keeps_running(at_length(seconds(45), seconds(600)));
+    engine.keeps_running(at_length(seconds(40), seconds(600)));
     let (back, ended) = (memory.now(), arrivals.now());
     for target in ["chengdu", "nowhere"] {
         let log = engine.log();

@@ -172,9 +172,9 @@ fn a_quota_slows_a_producer_down_until_it_is_taken_away() {
 #[test]
 fn what_a_broker_counts_rises_with_what_is_done_to_it() {
     let regions = regions();
-    let shanghai = regions.shanghai;
-    let topic = shanghai.topic("harness.counters").create(1);
-    let counts = || [shanghai.bytes_in(&topic.name), shanghai.requests("Produce"), shanghai.connections()];
+    let chengdu = regions.chengdu;
+    let topic = chengdu.topic("harness.counters").create(1);
+    let counts = || [chengdu.bytes_in(&topic.name), chengdu.requests("Produce"), chengdu.connections()];
     let before = counts();
     assert_eq!(before[0], 0, "nobody has written yet");
     topic.write(&[Exact::new(0, 0).value(&[7; 5_000])]);
@@ -182,7 +182,7 @@ fn what_a_broker_counts_rises_with_what_is_done_to_it() {
     assert!(after[0] > 5_000 && after[0] < 6_000, "{after:?}");
     assert_eq!(after[1], before[1] + 1, "one request is one request");
     assert!(after[2] > before[2], "a new client is a new connection: {before:?}, {after:?}");
-    assert_eq!(shanghai.failed_authentications(), 0, "there is nothing to fail at");
+    assert_eq!(chengdu.failed_authentications(), 0, "there is nothing to fail at");
 }
 
 #[test]

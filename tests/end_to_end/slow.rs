@@ -57,7 +57,7 @@ fn a_frozen_target_takes_nothing_from_the_others_and_catches_up_when_it_thaws() 
     });
 
     let meters = [regions.shanghai, regions.beijing].map(arrivals);
-    let time = at_length(seconds(20), seconds(60));
+    let time = at_length(seconds(15), seconds(60));
     let start = meters.each_ref().map(Meter::now);
     engine.keeps_running(time);
     regions.chengdu.freeze();
@@ -70,7 +70,7 @@ fn a_frozen_target_takes_nothing_from_the_others_and_catches_up_when_it_thaws() 
         line["message"] == "target state" && line["target"] == "chengdu" && line["state"] == "detached"
     });
     println!("it left the shared read: {left}");
-    engine.wait_for_state(time * 3, "chengdu", "running");
+    engine.wait_for_state(time * 4, "chengdu", "running");
     let behind = source.end() - chengdu.end();
     println!("it follows again, {behind} records behind the source");
     load.stop();

@@ -232,13 +232,25 @@ fn free_ports() -> impl Iterator<Item = u16> {
 
 /// The clusters that tests share, for one test at a time; topics are named after the test.
 pub struct Regions {
-    _turn: MutexGuard<'static, ()>,
+    turn: Option<MutexGuard<'static, ()>>,
     /// The source.
     pub guangzhou: &'static Cluster,
     pub shanghai: &'static Cluster,
     pub beijing: &'static Cluster,
     /// The one that is stopped, killed and frozen; whole again whenever a test begins.
     pub chengdu: &'static Cluster,
+}
+
+impl Regions {
+    /// Lets other tests have the clusters while this one waits for long and asks little of them; takes the turn again then.
+    /// They may stop Chengdu meanwhile.
+    pub fn give_way<T>(&mut self, wait: impl FnOnce() -> T) -> T {
+        self.turn.take();
+        let waited = wait();
+        self.turn = Some(turn());
+        self.chengdu.heal();
+        waited
+    }
 }
 
 static REGIONS: LazyLock<[Cluster; 4]> = LazyLock::new(|| {
@@ -254,5 +266,5 @@ pub fn regions() -> Regions {
     let turn = turn();
     let [guangzhou, shanghai, beijing, chengdu] = &*REGIONS;
     chengdu.heal();
-    Regions { _turn: turn, guangzhou, shanghai, beijing, chengdu }
+    Regions { turn: Some(turn), guangzhou, shanghai, beijing, chengdu }
 }
