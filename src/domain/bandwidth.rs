@@ -13,11 +13,6 @@ pub const BURST: Duration = Duration::from_millis(100);
 const PART: Duration = Duration::from_millis(50);
 /// Below this a request is mostly overhead.
 const LEAST_PART: u64 = 4096;
-/// Who catches up lets live records go first, but not for longer than this at a time.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often patience that ran out goes before live records: at this distance parts of [`PART`] take a quarter.
-const AHEAD_EVERY: Duration = Duration::from_millis(200);
-
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
@@ -36,19 +31,12 @@ pub struct Bucket {
     rate: Option<u64>,
     /// When all that was taken is through at an even pace.
     due: Duration,
-    /// When something last went although the schedule was ahead.
-    ahead_at: Option<Duration>,
 }
 
 impl Bucket {
     /// A bucket of `rate` bytes per second; of zero, one.
     pub fn new(rate: u64) -> Self {
         Self { rate: Some(rate.max(1)), ..Self::default() }
-    }
-
-    /// A bucket without a limit.
-    pub fn unlimited() -> Self {
-        Self::default()
     }
 
     /// Bytes per second; `None` is without limit.
@@ -71,31 +59,19 @@ impl Bucket {
         self.rate = rate;
     }
 
-    /// How long until something may go; zero when it may go now. `waited` is how long the caller has waited for it.
-    ///
-    /// Who catches up waits until half the burst is saved up, which it is not while live records want to go. Patience has
-    /// an end: after a second it waits no longer than live records, and now and then less.
-    pub fn wait(&self, now: Duration, urgency: Urgency, waited: Duration) -> Duration {
-        if self.rate.is_none() {
-            return Duration::ZERO;
-        }
-        let live = self.due.saturating_sub(now);
-        if urgency == Urgency::Live {
-            return live;
-        }
-        let half = BURST / 2;
-        let patience = PATIENCE.saturating_sub(waited);
-        let turn = self.ahead_at.map_or(Duration::ZERO, |at| (at + AHEAD_EVERY).saturating_sub(now));
-        let before_live = live.saturating_sub(half).max(turn);
-        self.due.saturating_add(half).saturating_sub(now).min(patience.max(live.min(before_live)))
+    /// How long until something may go; zero when it may go now.
+    pub fn wait(&self, now: Duration) -> Duration {
+        if self.rate.is_none() { Duration::ZERO } else { self.due.saturating_sub(now) }
+    }
+
+    /// How long until half the burst is saved up, which it is not while others want to go.
+    pub fn spare_in(&self, now: Duration) -> Duration {
+        if self.rate.is_none() { Duration::ZERO } else { (self.due + BURST / 2).saturating_sub(now) }
     }
 
     /// Takes bytes that go now, whether they may or not.
     pub fn take(&mut self, now: Duration, bytes: u64) {
         let Some(rate) = self.rate else { return };
-        if self.due > now {
-            self.ahead_at = Some(now);
-        }
         self.due = self.due.max(now.saturating_sub(BURST)).saturating_add(time_of(bytes, rate));
     }
 
@@ -156,8 +132,6 @@ pub struct Pace {
     sent: Sent,
     /// Nothing goes before this: brokers that answer at once want clients to be quiet for as long as they say.
     quiet_until: Duration,
-    /// When the stretch of throttling began that goes on or was last.
-    since: Duration,
     learnt: Option<Learnt>,
 }
 
@@ -183,9 +157,6 @@ impl Pace {
             return;
         }
         self.refresh(now);
-        if !self.is_throttled(now) {
-            self.since = now;
-        }
         let average = self.sent.average(now);
         let mut learnt = match self.learnt {
             Some(learnt) if self.same_episode(learnt.begun, now) => learnt,
@@ -240,18 +211,13 @@ impl Pace {
     }
 
     /// How long until something may go, as [`Bucket::wait`]; while a throttle period runs, nothing goes.
-    pub fn wait(&self, now: Duration, urgency: Urgency, waited: Duration) -> Duration {
-        self.bucket.wait(now, urgency, waited).max(self.quiet_until.saturating_sub(now))
+    pub fn wait(&self, now: Duration) -> Duration {
+        self.bucket.wait(now).max(self.quiet_until.saturating_sub(now))
     }
 
     /// Takes bytes that go now; see [`Bucket::take`].
     pub fn take(&mut self, now: Duration, bytes: u64) {
         self.bucket.take(now, bytes);
-    }
-
-    /// Gives bytes back that were taken and did not go.
-    pub fn refund(&mut self, bytes: u64) {
-        self.bucket.refund(bytes);
     }
 
     /// The most bytes to hand over in one go; see [`Bucket::part`].
@@ -262,11 +228,6 @@ impl Pace {
     /// Whether a throttle period runs, or ended a moment ago.
     pub fn is_throttled(&self, now: Duration) -> bool {
         self.learnt.is_some() && now < self.quiet_until + RECENT
-    }
-
-    /// Since when it is throttled, while it is.
-    pub fn since(&self, now: Duration) -> Option<Duration> {
-        self.is_throttled(now).then_some(self.since)
     }
 }
 
@@ -366,7 +327,6 @@ mod tests {
 
     const KIB: u64 = 1024;
     const MIB: u64 = 1024 * KIB;
-    const LIVE: Urgency = Urgency::Live;
 
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -386,8 +346,8 @@ mod tests {
             let (mut now, mut went) = (ms(1000), Vec::new());
             for (idle, bytes) in asks {
                 now += ms(idle);
-                now += bucket.wait(now, LIVE, Duration::ZERO);
-                prop_assert_eq!(bucket.wait(now, LIVE, Duration::ZERO), Duration::ZERO);
+                now += bucket.wait(now);
+                prop_assert_eq!(bucket.wait(now), Duration::ZERO);
                 bucket.take(now, bytes);
                 went.push((now, bytes));
             }
@@ -406,86 +366,47 @@ mod tests {
         fn a_refund_undoes_a_take(rate in 1..1_000_000_000_u64, bytes in 0..100_000_000_u64, other in 0..1_000_000_u64) {
             let mut bucket = Bucket::new(rate);
             bucket.take(ms(500), other);
-            let before = bucket.wait(ms(500), LIVE, Duration::ZERO);
+            let before = bucket.wait(ms(500));
             bucket.take(ms(500), bytes);
             bucket.refund(bytes);
-            prop_assert_eq!(bucket.wait(ms(500), LIVE, Duration::ZERO), before);
+            prop_assert_eq!(bucket.wait(ms(500)), before);
         }
-
-        #[test]
-        fn who_catches_up_waits_no_less_than_live_records_until_its_patience_ends(
-            taken in 0..5_000_000_u64, at in 0..5_000_u64, waited in 0..1000_u64,
-        ) {
-            let mut bucket = Bucket::new(MIB);
-            bucket.take(ms(1000), taken);
-            let now = ms(1000 + at);
-            let (live, late) = (bucket.wait(now, LIVE, ms(0)), bucket.wait(now, Urgency::CatchUp, ms(waited)));
-            prop_assert!(late >= live.min(ms(1000 - waited)));
-            prop_assert!(late <= live + BURST / 2);
-        }
-    }
-
-    /// Senders that always have something to send share a bucket for a minute. Each is looked at every millisecond: the
-    /// first one first, the others in turn. Returns what share of the rate each got.
-    fn share(rate: u64, senders: &[Urgency]) -> Vec<f64> {
-        let mut bucket = Bucket::new(rate);
-        let mut got = vec![0; senders.len()];
-        let mut since = vec![ms(1000); senders.len()];
-        for millis in 1000..61_000 {
-            let now = ms(millis);
-            let others = senders.len() - 1;
-            let turns = (0..others).map(|at| 1 + (at + usize::try_from(millis).unwrap()) % others);
-            for at in std::iter::once(0).chain(turns) {
-                if bucket.wait(now, senders[at], now.saturating_sub(since[at])).is_zero() {
-                    bucket.take(now, bucket.part());
-                    got[at] += bucket.part();
-                    since[at] = now;
-                }
-            }
-        }
-        got.into_iter().map(|bytes| real(bytes) / real(rate) / 60.0).collect()
     }
 
     #[test]
-    fn live_records_go_first_and_nobody_starves() {
-        for rate in [100 * KIB, 10 * MIB, 1000 * MIB] {
-            for alone in [LIVE, Urgency::CatchUp] {
-                let got = share(rate, &[alone]);
-                assert!((0.99..1.01).contains(&got[0]), "alone it gets all: {got:?}");
-            }
-            let got = share(rate, &[LIVE, Urgency::CatchUp]);
-            assert!(got[0] > 0.93 && got[1] > 0.04, "{got:?}");
-            let mut many = vec![LIVE];
-            many.resize(38, Urgency::CatchUp);
-            let got = share(rate, &many);
-            assert!(got[0] > 0.7 && got[1..].iter().all(|share| *share > 0.0), "{got:?}");
-            let all: f64 = got.iter().sum();
-            assert!((0.99..1.01).contains(&all), "{all}");
-        }
+    fn who_catches_up_finds_something_to_spare_only_where_nobody_else_wants_to_go() {
+        let mut bucket = Bucket::new(1_000_000);
+        bucket.take(ms(1000), bucket.part());
+        assert_eq!((bucket.wait(ms(1000)), bucket.spare_in(ms(1000))), (ms(0), ms(0)), "a burst was saved up");
+        bucket.take(ms(1000), bucket.part());
+        assert_eq!((bucket.wait(ms(1000)), bucket.spare_in(ms(1000))), (ms(0), ms(50)));
+        bucket.take(ms(1000), bucket.part());
+        assert_eq!((bucket.wait(ms(1000)), bucket.spare_in(ms(1000))), (ms(50), ms(100)));
+        assert_eq!(bucket.spare_in(ms(1100)), ms(0));
     }
 
     #[test]
     fn a_new_rate_counts_for_what_is_waited_for() {
         let mut bucket = Bucket::new(KIB);
         bucket.take(ms(1000), MIB);
-        assert!(bucket.wait(ms(1000), LIVE, ms(0)) > s(1023.0));
+        assert!(bucket.wait(ms(1000)) > s(1023.0));
         bucket.set_rate(ms(1000), Some(MIB));
-        let wait = bucket.wait(ms(1000), LIVE, ms(0));
+        let wait = bucket.wait(ms(1000));
         assert!(wait > ms(990) && wait <= ms(1000), "{wait:?}");
         bucket.set_rate(ms(1000), None);
-        assert_eq!((bucket.wait(ms(1000), LIVE, ms(0)), bucket.part()), (ms(0), u64::MAX));
+        assert_eq!((bucket.wait(ms(1000)), bucket.part()), (ms(0), u64::MAX));
         bucket.take(ms(1000), u64::MAX);
         bucket.set_rate(ms(2000), Some(1));
-        assert_eq!(bucket.wait(ms(2000), LIVE, ms(0)), ms(0), "what went without a limit is not owed");
+        assert_eq!(bucket.wait(ms(2000)), ms(0), "what went without a limit is not owed");
         bucket.take(ms(2000), u64::MAX);
-        assert!(bucket.wait(ms(2000), LIVE, ms(0)) > s(1e9), "nothing overflows");
+        assert!(bucket.wait(ms(2000)) > s(1e9), "nothing overflows");
     }
 
     #[test]
     fn parts_are_50_ms_and_at_least_4_kib() {
         assert_eq!(Bucket::new(MIB).part(), MIB / 20);
         assert_eq!(Bucket::new(0).part(), 4096);
-        assert_eq!(Bucket::unlimited().part(), u64::MAX);
+        assert_eq!(Bucket::default().part(), u64::MAX);
     }
 
     /// How a simulated broker slows its clients down.
@@ -593,7 +514,7 @@ mod tests {
                     self.pace.throttled(now, throttle);
                     self.throttles.push((at, throttle.as_secs_f64()));
                 }
-                while self.under_way < 5 && self.link_free <= at && self.pace.wait(now, LIVE, ms(0)).is_zero() {
+                while self.under_way < 5 && self.link_free <= at && self.pace.wait(now).is_zero() {
                     let bytes = self.pace.part().min(self.request);
                     self.pace.take(now, bytes);
                     self.untold += bytes;
@@ -716,9 +637,9 @@ mod tests {
     #[test]
     fn nothing_goes_while_a_throttle_period_runs() {
         let mut pace = Pace::default();
-        let wait = |pace: &Pace, at: u64| pace.wait(ms(at), LIVE, ms(0));
+        let wait = |pace: &Pace, at: u64| pace.wait(ms(at));
         pace.sent(ms(1000), 10 * MIB);
-        assert_eq!((pace.limit(), wait(&pace, 1000), pace.since(ms(1000))), (None, ms(0), None));
+        assert_eq!((pace.limit(), wait(&pace, 1000), pace.is_throttled(ms(1000))), (None, ms(0), false));
         pace.throttled(ms(1100), ms(0));
         assert_eq!((pace.limit(), pace.is_throttled(ms(1100))), (None, false), "zero is no throttling");
         pace.throttled(ms(1200), ms(3000));
@@ -726,11 +647,9 @@ mod tests {
         pace.throttled(ms(1300), ms(1000));
         pace.throttled(ms(1400), ms(0));
         assert_eq!(wait(&pace, 1400), ms(2800), "another broker's shorter time ends nothing");
-        assert_eq!((pace.since(ms(6199)), pace.since(ms(6200))), (Some(ms(1200)), None));
+        assert!(pace.is_throttled(ms(6199)) && !pace.is_throttled(ms(6200)));
         let quota = 10.0 / 10.0 / 1.3;
         assert!((real(pace.limit().unwrap()) / real(MIB) - quota * MARGIN).abs() < 0.001);
-        pace.throttled(ms(20_000), ms(100));
-        assert_eq!(pace.since(ms(20_000)), Some(ms(20_000)), "a stretch of its own");
     }
 
     #[test]

@@ -234,11 +234,6 @@ impl Attempts {
     pub fn works(&mut self, now: Duration) {
         self.healthy_since.get_or_insert(now);
     }
-
-    /// How many failed in a row.
-    pub fn made(&self) -> u32 {
-        self.made
-    }
 }
 
 /// Spreads what would start at the same moment: no two starts are closer than a gap.

@@ -90,7 +90,7 @@ impl Pacer {
 
     /// Whether a part has to wait. `None`: it may go.
     pub fn delay(&mut self, now: Duration, urgency: Urgency) -> Option<Delay> {
-        let broker = self.pace.wait(now, Urgency::Live, Duration::ZERO);
+        let broker = self.pace.wait(now);
         let reserved = match (self.reserved, urgency) {
             (Some(reserved), _) => reserved,
             (None, _) if self.limits.is_empty() => Reserved { at: now, wire: 0, by: None },
@@ -130,7 +130,7 @@ impl Pacer {
 
     /// How long until all limits have something to spare.
     fn idle_in(&self, now: Duration) -> Duration {
-        let waits = self.limits.iter().map(|limit| limit.bucket().wait(now, Urgency::CatchUp, Duration::ZERO));
+        let waits = self.limits.iter().map(|limit| limit.bucket().spare_in(now));
         waits.fold(Duration::ZERO, Duration::max)
     }
 
@@ -140,7 +140,7 @@ impl Pacer {
         let mut reserved = Reserved { at: now, wire, by: None };
         for (index, limit) in self.limits.iter().enumerate() {
             let mut bucket = limit.bucket();
-            let at = now + bucket.wait(now, Urgency::Live, Duration::ZERO);
+            let at = now + bucket.wait(now);
             if at > reserved.at {
                 (reserved.at, reserved.by) = (at, Some(index));
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::clock::now;
 use super::pacer::Limit;
-use crate::domain::bandwidth::{Urgency, WireRatio};
+use crate::domain::bandwidth::WireRatio;
 use crate::kafka::Reader;
 
 /// The limit, as the consumers of one reader see it.
@@ -45,7 +45,7 @@ impl ReadLimit {
     pub fn reserve(&self, payload: u64) -> (Duration, u64) {
         let wire = self.state().ratio.charge(payload);
         let mut bucket = self.limit.bucket();
-        let wait = bucket.wait(now(), Urgency::Live, Duration::ZERO);
+        let wait = bucket.wait(now());
         bucket.take(now(), wire);
         (wait, wire)
     }
