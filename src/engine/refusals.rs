@@ -318,11 +318,14 @@ impl TargetProducer {
 
     /// The target has taken something of a partition: nothing of it is held any more, until the next refusal.
     pub(super) fn taken(&mut self, partition: &TopicPartition) {
+        // the attempts at what is still refused go on counting
+        let refused = self.oldest_refused(partition).map(|(_, offset)| offset);
         let Some(feed) = self.feeds.get_mut(partition) else { return };
         if feed.refused_before {
             feed.refused_before = false;
             feed.retry_at = None;
-            self.params.retries.forget_records(self.params.target, partition);
+            let below = refused.unwrap_or(feed.watermark.next());
+            self.params.retries.forget_records(self.params.target, partition, below);
             self.params.status.change_target(self.params.target, |facts| {
                 facts.held.remove(partition);
                 facts.blocked.remove(partition);

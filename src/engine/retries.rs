@@ -94,9 +94,12 @@ impl Retries {
         }
     }
 
-    /// Forgets the records of a partition of a target: it has taken them.
-    pub fn forget_records(&self, target: TargetIndex, partition: &TopicPartition) {
-        self.attempts.retain(|what, _| !matches!(what, What::Record(t, p, _) if *t == target && p == partition));
+    /// Forgets the records of a partition of a target below an offset: it has taken them.
+    pub fn forget_records(&self, target: TargetIndex, partition: &TopicPartition, below: i64) {
+        self.attempts.retain(|what, _| match what {
+            What::Record(of, place, offset) => *of != target || place != partition || *offset >= below,
+            _ => true,
+        });
     }
 
     /// Forgets what is done with.
