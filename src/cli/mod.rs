@@ -11,7 +11,7 @@ mod watchdog;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -129,11 +129,20 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
     };
-    logging::start(cli.log_format, cli.log_level.as_deref());
+    logging::start(cli.log_format, cli.log_level.as_deref().or_else(|| quiet(&cli.command)));
     dispatch(cli.command).unwrap_or_else(|failure| {
         let _ = writeln!(std::io::stderr(), "anabranch: {failure}");
         failure.exit
     })
+}
+
+/// What a log may say where nobody asked for more: it must not tear a live table or a bar apart.
+fn quiet(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Demo(_) => Some("error"),
+        Command::Copy(_) if std::io::stderr().is_terminal() => Some("warn"),
+        _ => None,
+    }
 }
 
 fn dispatch(command: Command) -> Outcome {

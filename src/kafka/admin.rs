@@ -188,7 +188,9 @@ impl Admin {
             return Ok(BTreeMap::new());
         }
         let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-        let results = block_on(self.client.describe_configs(&resources, &options()))
+        // not worth a long wait: a cluster that does not tell is written all the same
+        let options = AdminOptions::new().request_timeout(Some(SLICE)).operation_timeout(Some(SLICE));
+        let results = block_on(self.client.describe_configs(&resources, &options))
             .map_err(|error| self.fault("settings of topics can't be read", &error))?;
         Ok(results.into_iter().filter_map(|result| limits_of(&result.ok()?)).collect())
     }
