@@ -208,11 +208,12 @@ impl Route {
         self.consumers.remove(&partition);
         self.resting.insert(partition.clone(), gone.generation);
         let (attempt, delay) = self.made_anew(gone);
-        if is_escalated(attempt) {
-            return self.escalate(gone, ctx);
-        }
+        let child = gone.child.clone();
         ctx.run_later(delay, move |this, ctx| {
             this.resting.remove(&partition);
+            if is_escalated(attempt) {
+                return this.escalate(&child, ctx);
+            }
             if this.stopping.is_none()
                 && let Err(fault) = this.spawn_consumers(ctx)
             {
@@ -252,8 +253,8 @@ impl Route {
     }
 
     /// A child keeps failing: the whole route starts again, with clients of its own.
-    fn escalate(&mut self, gone: &ChildGone, ctx: &mut Context<Self>) {
-        tracing::error!(route = %self.name(), child = ?gone.child, "it keeps failing: the route starts again");
+    fn escalate(&mut self, child: &Child, ctx: &mut Context<Self>) {
+        tracing::error!(route = %self.name(), ?child, "it keeps failing: the route starts again");
         self.stop(Vec::new(), true, ctx);
     }
 }
