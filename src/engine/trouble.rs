@@ -98,8 +98,6 @@ impl TargetProducer {
         self.look_at_pace(now);
         if let Some(writer) = &self.writer {
             self.params.pacer.tick(now, writer.wire_bytes());
-        }
-        if let Some(writer) = &self.writer {
             self.stats().tally.timed_out.store(writer.timed_out(), Relaxed);
         }
     }
