@@ -61,7 +61,7 @@ impl Route {
 
     /// From the sink to the source: the router stands before its consumers.
     pub(super) fn spawn_consumers(&mut self, ctx: &Context<Self>) -> Result<(), Fault> {
-        let known = |tp: &TopicPartition| self.consumers.contains_key(tp) || self.resting.contains_key(tp);
+        let known = |tp: &TopicPartition| self.consumers.contains_key(tp) || self.resting.contains(tp);
         let missing: Vec<TopicPartition> =
             partitions_of(&self.topics).into_iter().filter(|partition| !known(partition)).collect();
         for partition in missing {
@@ -202,11 +202,11 @@ impl Route {
 
     /// A consumer is gone: a new one goes on where the router is.
     pub(super) fn consumer_gone(&mut self, partition: TopicPartition, gone: &ChildGone, ctx: &mut Context<Self>) {
-        if self.generations.get(&partition) != Some(&gone.generation) || self.resting.contains_key(&partition) {
+        if self.generations.get(&partition) != Some(&gone.generation) || self.resting.contains(&partition) {
             return;
         }
         self.consumers.remove(&partition);
-        self.resting.insert(partition.clone(), gone.generation);
+        self.resting.insert(partition.clone());
         let (attempt, delay) = self.made_anew(gone);
         let child = gone.child.clone();
         ctx.run_later(delay, move |this, ctx| {

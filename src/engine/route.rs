@@ -2,7 +2,7 @@
 //!
 //! Its parts: `children` starts and watches its actors, `target_slot` is a target's place in it, `ending` is its end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ pub struct Route {
     pub(super) read_limit: Option<ReadLimit>,
     pub(super) consumers: HashMap<TopicPartition, Life<PartitionConsumer>>,
     /// Partitions whose consumer is gone and waits to be made anew.
-    pub(super) resting: HashMap<TopicPartition, u64>,
+    pub(super) resting: HashSet<TopicPartition>,
     pub(super) generations: HashMap<TopicPartition, u64>,
     /// Where partitions waited for the source when that was looked at last.
     pub(super) stands: HashMap<TopicPartition, Stand>,
@@ -128,7 +128,7 @@ impl Route {
             reader: None,
             read_limit: None,
             consumers: HashMap::new(),
-            resting: HashMap::new(),
+            resting: HashSet::new(),
             generations: HashMap::new(),
             stands: HashMap::new(),
             stall_looks: 1,

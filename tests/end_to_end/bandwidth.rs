@@ -20,11 +20,7 @@ const MIB: f64 = 1_048_576.0;
 const VALUE_SIZE: usize = 2_000;
 
 fn config(regions: &Regions) -> Config {
-    Config::new()
-        .cluster("guangzhou", regions.guangzhou)
-        .cluster("shanghai", regions.shanghai)
-        .cluster("beijing", regions.beijing)
-        .cluster("chengdu", regions.chengdu)
+    Config::of(regions)
 }
 
 /// A topic at the source, with records of about 1 KiB on the wire.

@@ -12,12 +12,7 @@ use crate::support::topic::Topic;
 
 /// A config with all shared clusters and one route, named as its topic.
 fn config(regions: &Regions, topic: &str, targets: &[&str]) -> Config {
-    Config::new()
-        .cluster("guangzhou", regions.guangzhou)
-        .cluster("shanghai", regions.shanghai)
-        .cluster("beijing", regions.beijing)
-        .cluster("chengdu", regions.chengdu)
-        .fan_out("guangzhou", topic, targets)
+    Config::of(regions).fan_out("guangzhou", topic, targets)
 }
 
 /// 200,000 records and more, of every kind that Kafka knows.

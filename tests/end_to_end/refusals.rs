@@ -46,12 +46,7 @@ impl Case {
         source.fill(GOOD / 2, Bulk::over(4));
         source.write(std::slice::from_ref(bad));
         source.fill(GOOD / 2, Bulk::over(4).numbered_from(GOOD / 2));
-        let config = Config::new()
-            .cluster("guangzhou", regions.guangzhou)
-            .cluster("shanghai", regions.shanghai)
-            .cluster("beijing", regions.beijing)
-            .cluster("chengdu", regions.chengdu)
-            .fan_out("guangzhou", name, &["shanghai", "beijing"]);
+        let config = Config::of(regions).fan_out("guangzhou", name, &["shanghai", "beijing"]);
         Self { source, shanghai, beijing, config }
     }
 

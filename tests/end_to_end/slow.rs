@@ -21,12 +21,7 @@ const LEAST: f64 = 5_000.0;
 const IN_FLIGHT: u64 = 32 << 20;
 
 fn config(regions: &Regions) -> Config {
-    Config::new()
-        .cluster("guangzhou", regions.guangzhou)
-        .cluster("shanghai", regions.shanghai)
-        .cluster("beijing", regions.beijing)
-        .cluster("chengdu", regions.chengdu)
-        .fan_out("guangzhou", TOPIC, &["shanghai", "beijing", "chengdu"])
+    Config::of(regions).fan_out("guangzhou", TOPIC, &["shanghai", "beijing", "chengdu"])
 }
 
 /// The records that have arrived at a cluster, sampled.

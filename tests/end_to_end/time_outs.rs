@@ -26,13 +26,11 @@ fn what_a_target_does_not_take_in_time_becomes_dead_letters_elsewhere_and_the_re
         "system": { "backoff": { "fixed": "500ms" }, "max_age": "3s", "on_exhausted": "dead_letter" },
         "dead_letter": { "cluster": "beijing", "topic": "late.{topic}" },
     });
-    let config = Config::new()
-        .cluster("guangzhou", regions.guangzhou)
-        .cluster("shanghai", regions.shanghai)
-        .cluster("beijing", regions.beijing)
-        .cluster("chengdu", regions.chengdu)
-        .fan_out("guangzhou", TOPIC, &["shanghai", "chengdu"])
-        .set("/routes/time_outs_elsewhere/to/chengdu", "retry", retry);
+    let config = Config::of(&regions).fan_out("guangzhou", TOPIC, &["shanghai", "chengdu"]).set(
+        "/routes/time_outs_elsewhere/to/chengdu",
+        "retry",
+        retry,
+    );
     let load = source.load(200, Bulk::over(2));
     let mut engine = Engine::run(&config);
     eventually(seconds(30), "records arrive on both", || steady.end() > 200 && late.end() > 200);

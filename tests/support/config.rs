@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Regions};
 
 /// The name of the route that `fan_out` makes for a topic.
 pub fn route_name(topic: &str) -> String {
@@ -19,6 +19,12 @@ impl Config {
     /// Nothing yet.
     pub fn new() -> Self {
         Self(json!({ "clusters": {}, "routes": {} }))
+    }
+
+    /// All clusters that tests share.
+    pub fn of(regions: &Regions) -> Self {
+        let all = [regions.guangzhou, regions.shanghai, regions.beijing, regions.chengdu];
+        all.into_iter().fold(Self::new(), |config, cluster| config.cluster(cluster.name(), cluster))
     }
 
     /// A cluster at its address without security.
