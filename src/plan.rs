@@ -130,6 +130,9 @@ pub struct RoutePlan {
     pub in_flight: u64,
     /// Where commits of progress go: whether this route keeps watermarks in consumer groups. `copy` keeps none.
     pub keeps_progress: bool,
+    /// Whether other processes with the same config copy a part of its partitions, as Kafka's group protocol shares
+    /// them out; else this process copies all of them.
+    pub shared: bool,
     /// Bytes per second that may be written, over all targets of the route; `None` is without limit.
     pub bandwidth: Option<u64>,
     /// How faults of its source and of its actors are met.

@@ -102,6 +102,7 @@ fn plan(args: &Args) -> Plan {
         batch: BatchLimits { max_messages: keys::MAX_MESSAGES, max_wait: keys::MAX_WAIT, max_bytes: keys::MAX_BYTES },
         in_flight: keys::IN_FLIGHT,
         keeps_progress: false,
+        shared: false,
         bandwidth: None,
         retry: Policies::default(),
         targets,

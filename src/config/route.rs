@@ -66,6 +66,7 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
         batch: batch?,
         in_flight: in_flight?,
         keeps_progress: true,
+        shared: false,
         bandwidth: bandwidth?,
         retry: retry.policies?,
         targets: targets?,

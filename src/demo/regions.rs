@@ -89,6 +89,7 @@ impl Regions {
             batch: BatchLimits { max_messages: 10_000, max_wait: Duration::from_millis(10), max_bytes: 64 << 10 },
             in_flight: 1 << 20, // small, so that the broken region leaves the shared read within the show
             keeps_progress: true,
+            shared: false,
             bandwidth: None,
             retry: Policies::default(),
             targets,

@@ -26,6 +26,7 @@ pub mod lasting;
 pub mod letters;
 pub mod life;
 pub mod messages;
+mod ownership;
 pub mod pacer;
 pub mod partition_consumer;
 pub mod preparation;

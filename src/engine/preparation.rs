@@ -114,12 +114,18 @@ pub struct Request {
     pub route: Arc<RoutePlan>,
     /// The target.
     pub target: TargetPlan,
-    /// The source topics that are not written yet, or have grown.
+    /// The source topics that are not written yet, or have grown, with all of their partitions.
     pub topics: Topics,
+    /// Those of their partitions that this process copies.
+    pub partitions: Vec<TopicPartition>,
     /// Watermarks that this process knows already.
     pub known: HashMap<TopicPartition, i64>,
+    /// All topics of the route.
+    pub all: Topics,
     /// Whether the route was just started: only then does its `start` count.
     pub first: bool,
+    /// Whether it is this process that says where a target starts for the first time: it copies the first partition.
+    pub leads: bool,
 }
 
 /// A target that can be written.
@@ -145,9 +151,9 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
             Ok(topic) => {
                 let limits = limits.get(&*topic.name).copied().unwrap_or_default();
                 let topic = Arc::new(TargetTopic { limits, ..topic });
-                for partition in partitions_of(&Topics::from([(name.clone(), *partitions)])) {
-                    if let Some(from) = starts.get(&partition).filter(|_| !gaps.contains_key(&partition)) {
-                        prepared.partitions.push((partition, topic.clone(), *from));
+                for partition in request.partitions.iter().filter(|partition| *partition.topic == **name) {
+                    if let Some(from) = starts.get(partition).filter(|_| !gaps.contains_key(partition)) {
+                        prepared.partitions.push((partition.clone(), topic.clone(), *from));
                     }
                 }
             }
@@ -238,21 +244,30 @@ fn make_ready(
 /// but a partition born after the route was started begins with its first record.
 ///
 /// New starts are committed at once, before anything is copied: that is how a later process knows them from newborn
-/// ones.
+/// ones. At the first start ever one process does so for the partitions of all processes, or they would take each other's
+/// commits for a sign that theirs are newborn.
 fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition, i64>, Fault> {
     let mut starts = request.known.clone();
-    let wanted = partitions_of(&request.topics);
-    let unknown: Vec<TopicPartition> = wanted.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
+    let unknown: Vec<TopicPartition> =
+        request.partitions.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
+    if unknown.is_empty() {
+        return Ok(starts);
+    }
+    let asked = if request.first { partitions_of(&request.all) } else { unknown.clone() };
     let committed = match &clients.group {
-        Some(group) if !unknown.is_empty() => group.committed(&unknown)?,
-        _ => HashMap::new(),
+        Some(group) => group.committed(&asked)?,
+        None => HashMap::new(),
     };
     let first_ever = request.first && committed.is_empty() && starts.is_empty();
-    let fresh: Vec<TopicPartition> = unknown.into_iter().filter(|tp| !committed.contains_key(tp)).collect();
     let fresh = if first_ever {
-        starting_offsets(&clients.source, &request.route.start, &fresh)?
+        if !request.leads {
+            let reason = "another process that shares this route has not said yet where it starts";
+            return Err(Fault::new(FaultClass::System, reason));
+        }
+        starting_offsets(&clients.source, &request.route.start, &asked)?
     } else {
-        clients.source.offsets(&fresh, OffsetAt::Earliest)?
+        let newborn: Vec<TopicPartition> = unknown.into_iter().filter(|tp| !committed.contains_key(tp)).collect();
+        clients.source.offsets(&newborn, OffsetAt::Earliest)?
     };
     if let Some(group) = &clients.group
         && !fresh.is_empty()
@@ -260,8 +275,10 @@ fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition
         let offsets: Vec<(TopicPartition, i64)> = fresh.iter().map(|(tp, offset)| (tp.clone(), *offset)).collect();
         group.commit(&offsets)?;
     }
-    starts.extend(committed);
-    starts.extend(fresh);
+    let found = committed.into_iter().chain(fresh).filter(|(partition, _)| request.partitions.contains(partition));
+    for (partition, offset) in found {
+        starts.entry(partition).or_insert(offset);
+    }
     Ok(starts)
 }
 

@@ -18,6 +18,7 @@ use super::flow::{Flow, Gate, Lane, Urgency};
 use super::lasting::Lasting;
 use super::life::{Life, Rounds};
 use super::messages::{Child, ChildGone, Drain, Drained, End, Leave, Ping, ReadState, Renew};
+use super::ownership::Ownership;
 use super::partition_consumer::PartitionConsumer;
 use super::preparation::Topics;
 use super::progress::{TargetIndex, TargetStats};
@@ -88,6 +89,8 @@ pub struct Route {
     pub(super) source: Option<Arc<Admin>>,
     pub(super) router: Option<Life<Router>>,
     pub(super) topics: Topics,
+    /// Which partitions of them are copied here.
+    pub(super) ownership: Ownership,
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
@@ -123,6 +126,7 @@ impl Route {
             source: None,
             router: None,
             topics: Topics::new(),
+            ownership: Ownership::new(params.plan.shared),
             targets,
             stopping: None,
             reader: None,

@@ -209,6 +209,7 @@ mod tests {
             batch: BatchLimits { max_messages: 1, max_wait: Duration::ZERO, max_bytes: 1 },
             in_flight: 1,
             keeps_progress: false,
+            shared: false,
             bandwidth: None,
             retry: crate::domain::retry::Policies::default(),
             targets: ["a", "b"].map(|alias| TargetPlan::plain(cluster(alias), TopicTemplate::same())).into(),

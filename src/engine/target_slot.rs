@@ -1,6 +1,6 @@
 //! A target's place in its route: prepared, running, or waiting to be tried again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use super::children::is_escalated;
 use super::clock::now;
 use super::life::Rounds;
 use super::messages::{Adopt, Child, ChildGone, Drain, TargetReady};
-use super::preparation::{Clients, Prepared, Request, Topics, group_name, partitions_of, prepare};
+use super::ownership::Ownership;
+use super::preparation::{Clients, Prepared, Request, Topics, group_name, prepare};
 use super::retries::What;
 use super::route::{Index, Route};
 use super::target_producer::TargetProducer;
@@ -38,8 +39,8 @@ pub(super) struct TargetSlot {
     /// Whether its preparation is under way, or waits for its next attempt.
     busy: bool,
     prepared_once: bool,
-    /// Topics that are written: name → partitions.
-    written: Topics,
+    /// Partitions that are written.
+    pub(super) written: HashSet<TopicPartition>,
     refused: BTreeMap<String, Fault>,
     /// Partitions that can't be read for this target until somebody changes something.
     gaps: BTreeMap<TopicPartition, Fault>,
@@ -105,17 +106,21 @@ impl TargetSlot {
         self.group.take()
     }
 
-    /// The topics that are not written yet, or have grown. Those that were refused are looked at again now and then.
-    fn to_prepare(&self, topics: &Topics) -> Topics {
-        let stopped =
-            |name: &String| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == **name);
+    /// The topics of which not all is written that is copied here, with what is copied of them. Those that were refused are
+    /// looked at again now and then.
+    fn to_prepare(&self, topics: &Topics, ownership: &Ownership) -> (Topics, Vec<TopicPartition>) {
+        let stopped = |name: &str| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == *name);
         let rests = self.looked.is_some_and(|at| now().saturating_sub(at) < CHECK);
-        topics
+        let mut owned = ownership.of(topics);
+        let missing: HashSet<Arc<str>> = owned
             .iter()
-            .filter(|(name, partitions)| self.written.get(*name).is_none_or(|written| written < *partitions))
-            .filter(|(name, _)| !(rests && stopped(name)))
-            .map(|(name, partitions)| (name.clone(), *partitions))
-            .collect()
+            .filter(|partition| !self.written.contains(*partition))
+            .filter(|partition| !(rests && stopped(&partition.topic)))
+            .map(|partition| partition.topic.clone())
+            .collect();
+        owned.retain(|partition| missing.contains(&partition.topic));
+        let topics = topics.iter().filter(|(name, _)| missing.contains(name.as_str()));
+        (topics.map(|(name, partitions)| (name.clone(), *partitions)).collect(), owned)
     }
 }
 
@@ -125,14 +130,17 @@ impl Route {
         let Some(source) = self.source.clone() else { return };
         let plan = self.params.plan.clone();
         let slot = &mut self.targets[index];
-        let topics = slot.to_prepare(&self.topics);
+        let (topics, partitions) = slot.to_prepare(&self.topics, &self.ownership);
         if slot.busy || self.stopping.is_some() || (topics.is_empty() && slot.cast.is_some()) {
             return;
         }
         slot.busy = true;
-        let target = plan.targets[index].clone();
-        let known = known(&self.params.lasting.progress, index, &topics);
-        let request = Request { route: plan, target, topics, known, first: !slot.prepared_once };
+        let (target, all) = (plan.targets[index].clone(), self.topics.clone());
+        let known = known(&self.params.lasting.progress, index, &partitions);
+        let assignments: HashMap<TopicPartition, Option<u64>> =
+            partitions.iter().map(|partition| (partition.clone(), self.ownership.assignment(partition))).collect();
+        let (first, leads) = (!slot.prepared_once, self.ownership.leads(&all));
+        let request = Request { route: plan, target, topics, partitions, known, all, first, leads };
         slot.looked = Some(now());
         let life = slot.cast.as_ref().map(|_| slot.generation);
         let group = slot.group.clone();
@@ -152,7 +160,15 @@ impl Route {
                 this.targets[index].group = group;
                 prepared.map(|prepared| (topics, prepared))
             });
-            let outcome = outcome.and_then(|(topics, prepared)| this.adopt(index, &topics, prepared, ctx));
+            let outcome = outcome.and_then(|(topics, mut prepared)| {
+                // one that was taken away meanwhile may have gone on elsewhere, even if it is back
+                let is_ours = |partition: &TopicPartition| {
+                    assignments.get(partition).is_some_and(|had| *had == this.ownership.assignment(partition))
+                };
+                prepared.partitions.retain(|(partition, ..)| is_ours(partition));
+                prepared.gaps.retain(|(partition, _)| is_ours(partition));
+                this.adopt(index, &topics, prepared, ctx)
+            });
             match outcome {
                 Ok(()) => {
                     this.targets[index].busy = false;
@@ -237,8 +253,7 @@ impl Route {
             slot.gaps.insert(partition, fault);
         }
         for (partition, topic, from) in prepared.partitions {
-            let count = topics.get(&*partition.topic).copied().unwrap_or_default();
-            slot.written.insert(partition.topic.to_string(), count);
+            slot.written.insert(partition.clone());
             slot.gaps.remove(&partition);
             if let Some(cast) = &slot.cast {
                 cast.producer.addr().do_send(Adopt { partition, topic, from });
@@ -363,9 +378,13 @@ impl Route {
 }
 
 /// Watermarks that this process knows already.
-fn known(progress: &super::progress::Progress, index: Index, topics: &Topics) -> HashMap<TopicPartition, i64> {
-    let of = |tp: TopicPartition| progress.watermark(index, &tp).map(|mark| (tp, mark));
-    partitions_of(topics).into_iter().filter_map(of).collect()
+fn known(
+    progress: &super::progress::Progress,
+    index: Index,
+    partitions: &[TopicPartition],
+) -> HashMap<TopicPartition, i64> {
+    let of = |tp: &TopicPartition| progress.watermark(index, tp).map(|mark| (tp.clone(), mark));
+    partitions.iter().filter_map(of).collect()
 }
 
 fn connect(
