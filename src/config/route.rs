@@ -66,7 +66,7 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
         batch: batch?,
         in_flight: in_flight?,
         keeps_progress: true,
-        shared: false,
+        shared: true,
         bandwidth: bandwidth?,
         retry: retry.policies?,
         targets: targets?,

@@ -185,6 +185,8 @@ pub struct RouteFacts {
     pub ended: bool,
     /// What keeps its source from being read.
     pub trouble: Option<Trouble>,
+    /// What keeps it out of the group of the processes that share it.
+    pub group: Option<Trouble>,
     /// Partitions of the source that can't be read, and why.
     pub unreadable: BTreeMap<TopicPartition, String>,
     /// Whether it keeps failing.
@@ -203,7 +205,7 @@ impl RouteFacts {
         if let Some(reason) = &self.failing {
             return (RouteState::Failed, reason.clone());
         }
-        if let Some(trouble) = &self.trouble {
+        if let Some(trouble) = self.trouble.iter().chain(&self.group).next() {
             let failed = trouble.class == FaultClass::Config;
             return (if failed { RouteState::Failed } else { RouteState::Degraded }, trouble.reason.clone());
         }

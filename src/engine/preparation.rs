@@ -21,6 +21,11 @@ pub fn group_name(route: &str, target: &str) -> String {
     format!("anabranch.{route}.{target}")
 }
 
+/// The group whose members are the processes that share a route.
+pub fn shared_group(route: &str) -> String {
+    format!("anabranch.{route}")
+}
+
 /// The selected topics of the source, and those that can't be read.
 pub fn discover(source: &Admin, selection: &TopicSelection) -> Result<(Topics, Vec<Fault>), Fault> {
     let mut topics = Topics::new();

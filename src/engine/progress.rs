@@ -22,6 +22,10 @@ pub struct Progress {
     live: DashMap<TopicPartition, i64>,
     /// The end offsets that were seen when the route started.
     goals: DashMap<TopicPartition, i64>,
+    /// Which assignment each partition is copied under, where a group shares them out.
+    assignments: DashMap<TopicPartition, u64>,
+    /// What other processes have committed for the partitions that are theirs.
+    elsewhere: DashMap<(TargetIndex, TopicPartition), i64>,
     /// What each target did so far.
     pub targets: Vec<TargetStats>,
     /// What was read from the source, for all targets.
@@ -136,6 +140,8 @@ impl Progress {
             marks: DashMap::new(),
             live: DashMap::new(),
             goals: DashMap::new(),
+            assignments: DashMap::new(),
+            elsewhere: DashMap::new(),
             targets: (0..targets).map(|_| TargetStats::default()).collect(),
             read: Volume::default(),
         })
@@ -159,6 +165,37 @@ impl Progress {
             .filter(|mark| mark.key().0 == target && (all || mark.committed != Some(mark.watermark)))
             .map(|mark| (mark.key().1.clone(), mark.watermark))
             .collect()
+    }
+
+    /// A partition was given to this process. What is known of it counts only if it has been its own ever since.
+    pub fn given(&self, partition: &TopicPartition, assignment: u64) {
+        if self.assignments.insert(partition.clone(), assignment) != Some(assignment) {
+            self.forget(partition);
+        }
+        self.elsewhere.retain(|(_, other), _| other != partition);
+    }
+
+    /// A partition is another process's: what is known here will not be so for long.
+    pub fn taken(&self, partition: &TopicPartition) {
+        self.assignments.remove(partition);
+        self.forget(partition);
+    }
+
+    fn forget(&self, partition: &TopicPartition) {
+        self.marks.retain(|(_, marked), _| marked != partition);
+        self.live.remove(partition);
+    }
+
+    /// The goals that others have to reach.
+    pub fn goals_elsewhere(&self) -> Vec<TopicPartition> {
+        self.goals.iter().map(|goal| goal.key().clone()).filter(|tp| !self.assignments.contains_key(tp)).collect()
+    }
+
+    /// Notes what others have committed.
+    pub fn committed_elsewhere(&self, target: TargetIndex, offsets: HashMap<TopicPartition, i64>) {
+        for (partition, offset) in offsets {
+            self.elsewhere.insert((target, partition), offset);
+        }
     }
 
     /// Notes what was committed.
@@ -201,11 +238,17 @@ impl Progress {
         per_goal.sum()
     }
 
+    /// The watermark, here or elsewhere.
+    fn furthest(&self, target: TargetIndex, partition: &TopicPartition) -> Option<i64> {
+        let elsewhere = || self.elsewhere.get(&(target, partition.clone())).map(|offset| *offset);
+        self.watermark(target, partition).or_else(elsewhere)
+    }
+
     /// Whether this target has reached the goal in each of its partitions for which `counts` is true.
     pub fn reached(&self, target: TargetIndex, counts: impl Fn(&TopicPartition) -> bool) -> bool {
         self.goals
             .iter()
             .filter(|goal| counts(goal.key()))
-            .all(|goal| self.watermark(target, goal.key()).is_some_and(|mark| mark >= *goal.value()))
+            .all(|goal| self.furthest(target, goal.key()).is_some_and(|mark| mark >= *goal.value()))
     }
 }

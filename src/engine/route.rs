@@ -91,6 +91,10 @@ pub struct Route {
     pub(super) topics: Topics,
     /// Which partitions of them are copied here.
     pub(super) ownership: Ownership,
+    /// Whether the group it is in sends its word here.
+    pub(super) attends: bool,
+    /// Partitions that are to be given back, with the targets that still have something of them under way.
+    pub(super) releasing: HashMap<TopicPartition, HashSet<TargetIndex>>,
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
@@ -127,6 +131,8 @@ impl Route {
             router: None,
             topics: Topics::new(),
             ownership: Ownership::new(params.plan.shared),
+            attends: false,
+            releasing: HashMap::new(),
             targets,
             stopping: None,
             reader: None,
@@ -196,7 +202,7 @@ impl Route {
         self.source = Some(found.source);
         self.topics = found.topics;
         self.params.lasting.progress.set_goals(found.ends);
-        if let Err(fault) = self.spawn_consumers(ctx) {
+        if let Err(fault) = self.share(ctx).and_then(|()| self.spawn_consumers(ctx)) {
             tracing::error!(route = %self.name(), "{fault}");
             self.source_fault = Some(fault);
             return;
@@ -231,6 +237,9 @@ impl Route {
         let all = self.commits.is_multiple_of(COMMIT_ALL);
         for target in 0..self.targets.len() {
             self.commit_target(target, all, ctx);
+        }
+        if self.params.until_caught_up {
+            self.look_elsewhere();
         }
     }
 }

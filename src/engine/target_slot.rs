@@ -46,6 +46,8 @@ pub(super) struct TargetSlot {
     gaps: BTreeMap<TopicPartition, Fault>,
     fault: Option<Fault>,
     committing: bool,
+    /// Its actors are gone, and its writer is being closed.
+    closing: bool,
     drained: bool,
 }
 
@@ -101,6 +103,27 @@ impl TargetSlot {
         self.drained
     }
 
+    /// A partition is not copied to it here any more.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.written.remove(partition);
+        self.gaps.remove(partition);
+    }
+
+    /// Whether it has no actors, and their writer may still be at work.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Whether a commit is under way.
+    pub(super) fn is_committing(&self) -> bool {
+        self.committing
+    }
+
+    /// Its watermarks on the source.
+    pub(super) fn group(&self) -> Option<Arc<Group>> {
+        self.group.clone()
+    }
+
     /// Its watermarks' client: closing it blocks.
     pub(super) fn take_for_close(&mut self) -> Option<Arc<Group>> {
         self.group.take()
@@ -137,6 +160,7 @@ impl Route {
         slot.busy = true;
         let (target, all) = (plan.targets[index].clone(), self.topics.clone());
         let known = known(&self.params.lasting.progress, index, &partitions);
+        let asked: HashSet<TopicPartition> = partitions.iter().chain(&slot.written).cloned().collect();
         let assignments: HashMap<TopicPartition, Option<u64>> =
             partitions.iter().map(|partition| (partition.clone(), self.ownership.assignment(partition))).collect();
         let (first, leads) = (!slot.prepared_once, self.ownership.leads(&all));
@@ -173,6 +197,10 @@ impl Route {
                 Ok(()) => {
                     this.targets[index].busy = false;
                     this.params.lasting.retries.works(&What::Prepare(index));
+                    // given meanwhile
+                    if this.ownership.of(&this.topics).iter().any(|partition| !asked.contains(partition)) {
+                        this.prepare_target(index, ctx);
+                    }
                 }
                 Err(fault) => this.not_ready(index, fault, ctx),
             }
@@ -263,7 +291,7 @@ impl Route {
         Ok(())
     }
 
-    fn tell_refused(&self, index: Index) {
+    pub(super) fn tell_refused(&self, index: Index) {
         let slot = &self.targets[index];
         let topics = slot.refused.iter().map(|(topic, fault)| (topic.clone(), fault.reason.clone()));
         let gaps = slot.gaps.iter().map(|(partition, fault)| (partition.to_string(), fault.reason.clone()));
@@ -306,7 +334,7 @@ impl Route {
         let (attempt, delay) = self.made_anew(&gone);
         let slot = &mut self.targets[index];
         slot.written.clear();
-        slot.busy = true;
+        (slot.busy, slot.closing) = (true, true);
         let group = if is_escalated(attempt) { slot.group.take() } else { None };
         let stats = &self.params.lasting.progress.targets[index];
         stats.tally.restarts.fetch_add(1, Relaxed);
@@ -329,7 +357,11 @@ impl Route {
             lasting.close(&writer);
             drop(group);
         });
-        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.prepare_later(index, delay, false, ctx)));
+        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| {
+            this.targets[index].closing = false;
+            this.has_released_all(index, ctx);
+            this.prepare_later(index, delay, false, ctx);
+        }));
     }
 
     /// A target's writer has had its time: what is with it is taken back, and a new one takes its place.
@@ -361,13 +393,21 @@ impl Route {
     pub(super) fn commit_target(&mut self, index: Index, all: bool, ctx: &mut Context<Self>) {
         let slot = &mut self.targets[index];
         let Some(group) = slot.group.clone() else { return };
-        let offsets = self.params.lasting.progress.to_commit(index, all);
+        let mut offsets = self.params.lasting.progress.to_commit(index, all);
+        // what is to be given back is committed when it is through
+        offsets.retain(|(partition, _)| self.ownership.owns(partition));
         if slot.committing || offsets.is_empty() {
             return;
         }
         slot.committing = true;
-        let progress = self.params.lasting.progress.clone();
-        let work = spawn_blocking(move || group.commit(&offsets).map(|()| progress.committed(index, &offsets)));
+        let lasting = self.params.lasting.clone();
+        let work = spawn_blocking(move || {
+            // whoever may not act any more must not put back what another process has committed
+            if !lasting.may_act() {
+                return Ok(());
+            }
+            group.commit(&offsets).map(|()| lasting.progress.committed(index, &offsets))
+        });
         ctx.spawn(work.into_actor(self).map(move |result, this, _| {
             this.targets[index].committing = false;
             if let Ok(Err(fault)) = result {

@@ -22,5 +22,6 @@ mod refusals;
 mod restarts;
 mod security;
 mod slow;
+mod takeover;
 mod time_outs;
 mod topics;
