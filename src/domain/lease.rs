@@ -66,8 +66,7 @@ impl Lease {
 
     /// A part of the session is left for what was begun under the lease, as a commit on its way.
     fn end_of(&self, sent: Duration) -> Duration {
-        const MARGIN: u32 = 10;
-        sent + self.session - self.session / MARGIN
+        sent + self.session.mul_f64(0.9)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::preparation::{Topics, partitions_of};
 use crate::domain::topic_partition::TopicPartition;
+use crate::plan::Keeping;
 
 /// Which partitions this process copies.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub(super) enum Ownership {
 
 impl Ownership {
     /// For a route before it has any partition from a group.
-    pub(super) fn new(shared: bool) -> Self {
-        if shared { Self::Share(HashMap::new()) } else { Self::All }
+    pub(super) fn new(keeping: Keeping) -> Self {
+        if keeping.is_shared() { Self::Share(HashMap::new()) } else { Self::All }
     }
 
     /// Which assignment a partition is held by, if it is.
@@ -68,14 +69,14 @@ mod tests {
     fn a_share_is_what_was_given_and_not_taken_away() {
         let topics = Topics::from([("a".to_owned(), 1), ("b".to_owned(), 2)]);
         let place = TopicPartition::new;
-        assert_eq!(Ownership::new(false).of(&topics).len(), 3);
-        let mut share = Ownership::new(true);
+        assert_eq!(Ownership::new(Keeping::Progress).of(&topics).len(), 3);
+        let mut share = Ownership::new(Keeping::ProgressAndShare);
         assert!(share.of(&topics).is_empty() && !share.leads(&topics));
         share.given([(place("b", 1), 7), (place("a", 0), 8), (place("c", 0), 9)]);
         assert_eq!(share.of(&topics), [place("a", 0), place("b", 1)]);
         assert!(share.leads(&topics));
         share.taken(&place("a", 0));
         assert_eq!((share.leads(&topics), share.assignment(&place("b", 1))), (false, Some(7)));
-        assert!(Ownership::new(false).leads(&topics));
+        assert!(Ownership::new(Keeping::Nothing).leads(&topics));
     }
 }

@@ -198,6 +198,31 @@ impl Progress {
         }
     }
 
+    /// Compares what is committed with what this process has committed, and notes where it is less: that is committed again.
+    /// Returns those, with both offsets.
+    pub fn put_back(
+        &self,
+        target: TargetIndex,
+        found: &HashMap<TopicPartition, i64>,
+    ) -> Vec<(TopicPartition, i64, i64)> {
+        let mut put_back = Vec::new();
+        for (partition, found) in found {
+            if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone()))
+                && let Some(committed) = mark.committed.filter(|committed| committed > found)
+            {
+                mark.committed = Some(*found);
+                put_back.push((partition.clone(), committed, *found));
+            }
+        }
+        put_back
+    }
+
+    /// What this process has committed for a target.
+    pub fn all_committed(&self, target: TargetIndex) -> Vec<TopicPartition> {
+        let own = self.marks.iter().filter(|mark| mark.key().0 == target && mark.committed.is_some());
+        own.map(|mark| mark.key().1.clone()).collect()
+    }
+
     /// Notes what was committed.
     pub fn committed(&self, target: TargetIndex, offsets: &[(TopicPartition, i64)]) {
         for (partition, offset) in offsets {

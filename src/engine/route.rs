@@ -42,6 +42,8 @@ const DISCOVERY: Duration = Duration::from_secs(5);
 const COMMIT: Duration = Duration::from_secs(1);
 /// Offsets of a group without members expire after a week without a commit: even idle partitions are committed.
 const COMMIT_ALL: u64 = 600;
+/// What is committed is looked at in so many rounds.
+const COMMIT_CHECK: u64 = 15;
 /// How often the targets' loads are compared.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -130,7 +132,7 @@ impl Route {
             source: None,
             router: None,
             topics: Topics::new(),
-            ownership: Ownership::new(params.plan.shared),
+            ownership: Ownership::new(params.plan.keeping),
             attends: false,
             releasing: HashMap::new(),
             targets,
@@ -235,8 +237,9 @@ impl Route {
         }
         self.commits += 1;
         let all = self.commits.is_multiple_of(COMMIT_ALL);
+        let check = self.params.plan.keeping.is_shared() && self.commits.is_multiple_of(COMMIT_CHECK);
         for target in 0..self.targets.len() {
-            self.commit_target(target, all, ctx);
+            self.commit_target(target, all, check, ctx);
         }
         if self.params.until_caught_up {
             self.look_elsewhere();

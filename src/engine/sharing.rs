@@ -14,20 +14,21 @@ use super::route::{Index, Route};
 use super::target_slot::TargetSlot;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::retry::CHECK;
-use crate::domain::state::Trouble;
+use crate::domain::state::{Place, Trouble};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::membership::MemberEvent;
 
 impl Route {
     /// Tells the group which topics there are to share out; joins it, if that was not done yet.
     pub(super) fn share(&mut self, ctx: &Context<Self>) -> Result<(), Fault> {
-        if !self.params.plan.shared {
+        if !self.params.plan.keeping.is_shared() {
             return Ok(());
         }
         let membership = self.params.lasting.membership(&self.params.plan, self.params.drain)?;
         membership.set_topics(self.topics.keys().cloned().collect());
         if !self.attends {
             self.attends = true;
+            self.params.lasting.status.change(|facts| facts.place = Place::Waiting);
             let me = ctx.address();
             // on the member's thread; rare
             membership.attend(Arc::new(move |event| me.do_send(MemberNews(event))));
@@ -41,7 +42,7 @@ impl Route {
             self.params.lasting.progress.given(partition, *assignment);
         }
         self.ownership.given(partitions);
-        self.params.lasting.status.change(|facts| facts.group = None);
+        self.params.lasting.status.change(|facts| facts.place = Place::Settled);
         if let Err(fault) = self.spawn_consumers(ctx) {
             tracing::error!(route = %self.name(), "{fault}");
         }
@@ -124,7 +125,9 @@ impl Route {
         });
         ctx.spawn(work.into_actor(self).map(|done, this, _| {
             let Ok(done) = done else { return };
-            done.iter().for_each(|partition| this.params.lasting.progress.taken(partition));
+            for partition in &done {
+                this.params.lasting.progress.taken(partition);
+            }
             tracing::info!(route = %this.name(), partitions = %names(done.iter()), "given back");
             if let Ok(membership) = this.params.lasting.membership(&this.params.plan, this.params.drain) {
                 membership.give_back(done);
@@ -156,13 +159,13 @@ impl Route {
         tracing::warn!(route = %self.name(), class = fault.class.name(), "it can't join its group: {fault}");
         let next_attempt_at = Some(now() + CHECK);
         let trouble = Trouble { class: fault.class, attempt: 1, next_attempt_at, reason: fault.reason.clone() };
-        self.params.lasting.status.change(|facts| facts.group = Some(trouble));
+        self.params.lasting.status.change(|facts| facts.place = Place::Refused(trouble));
     }
 
     /// For a route that ends when all is copied: how far those got that have the other partitions.
     pub(super) fn look_elsewhere(&self) {
         let partitions = self.params.lasting.progress.goals_elsewhere();
-        if !self.params.plan.shared || partitions.is_empty() {
+        if !self.params.plan.keeping.is_shared() || partitions.is_empty() {
             return;
         }
         let groups: Vec<_> = self.targets.iter().map(TargetSlot::group).collect();

@@ -390,23 +390,36 @@ impl Route {
         }));
     }
 
-    pub(super) fn commit_target(&mut self, index: Index, all: bool, ctx: &mut Context<Self>) {
+    /// Commits the watermarks of a target that have risen, or all of them. `check`: and looks whether they are still there: a process
+    /// that was frozen in the very moment between its last look at its lease and the request may have put them back.
+    pub(super) fn commit_target(&mut self, index: Index, all: bool, check: bool, ctx: &mut Context<Self>) {
         let slot = &mut self.targets[index];
         let Some(group) = slot.group.clone() else { return };
         let mut offsets = self.params.lasting.progress.to_commit(index, all);
         // what is to be given back is committed when it is through
         offsets.retain(|(partition, _)| self.ownership.owns(partition));
-        if slot.committing || offsets.is_empty() {
+        if slot.committing || (offsets.is_empty() && !check) {
             return;
         }
         slot.committing = true;
-        let lasting = self.params.lasting.clone();
+        let (lasting, route, plan) = (self.params.lasting.clone(), self.name().to_owned(), self.params.plan.clone());
         let work = spawn_blocking(move || {
             // whoever may not act any more must not put back what another process has committed
             if !lasting.may_act() {
-                return Ok(());
+                return Ok::<(), Fault>(());
             }
-            group.commit(&offsets).map(|()| lasting.progress.committed(index, &offsets))
+            if !offsets.is_empty() {
+                group.commit(&offsets)?;
+                lasting.progress.committed(index, &offsets);
+            }
+            if check {
+                let found = group.committed(&lasting.progress.all_committed(index))?;
+                for (partition, committed, found) in lasting.progress.put_back(index, &found) {
+                    tracing::warn!(%route, target = plan.targets[index].name(), %partition, committed, found,
+                        "a watermark was put back by somebody else, and is committed again");
+                }
+            }
+            Ok(())
         });
         ctx.spawn(work.into_actor(self).map(move |result, this, _| {
             this.targets[index].committing = false;
@@ -434,7 +447,7 @@ fn connect(
     group: Option<Arc<Group>>,
 ) -> Result<Clients, Fault> {
     let group = match group {
-        None if route.keeps_progress => {
+        None if route.keeping.keeps_progress() => {
             Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
         }
         group => group,

@@ -231,7 +231,9 @@ impl TargetProducer {
                 _ => self.go_on(&partition, ctx),
             }
         }
-        releasing.iter().for_each(|partition| self.finish_release(partition));
+        for partition in &releasing {
+            self.finish_release(partition);
+        }
         self.params.status.change_target(self.params.target, |facts| facts.trouble = None);
     }
 

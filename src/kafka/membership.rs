@@ -229,8 +229,9 @@ impl Worker {
                     Item::Events => {}
                     Item::Leave(done) => {
                         self.leave();
-                        // nobody waits for it any more, or nobody did
-                        done.map(|done| done.send(()).unwrap_or_default());
+                        if let Some(done) = done {
+                            done.send(()).unwrap_or_default(); // nobody waits for it any more
+                        }
                         return;
                     }
                 }

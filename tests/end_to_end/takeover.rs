@@ -2,7 +2,7 @@
 //! other, and one that comes back late changes nothing.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -104,9 +104,7 @@ fn what_a_killed_process_had_is_taken_over_within_the_session() {
     both_copy(&mut engines);
 
     engines.pop().unwrap().kill();
-    let killed = Instant::now();
     wait_for_shares(&mut engines, SESSION + seconds(5), &[6]);
-    println!("taken over after {:?}", killed.elapsed());
 
     throughout(seconds(3), || engines.iter_mut().for_each(Engine::assert_running));
     load.stop();
@@ -150,7 +148,9 @@ fn a_third_process_gets_its_share_and_nobody_else_stops_for_it() {
     wait_for_shares(&mut engines, seconds(4), &[3, 3]);
     load.stop();
     assert_eq!(world.prove(), 0, "nobody was killed: nothing is copied twice");
-    engines.into_iter().for_each(|engine| drop(engine.drain().assert_bounded()));
+    for engine in engines {
+        engine.drain().assert_bounded();
+    }
 }
 
 #[test]
@@ -165,9 +165,9 @@ fn a_process_that_was_frozen_for_longer_than_its_session_changes_nothing_when_it
     both_copy(&mut engines);
 
     engines[1].freeze();
-    let began = Instant::now();
     wait_for_shares(&mut engines[..1], SESSION + seconds(5), &[6]);
-    throughout((SESSION * 2).saturating_sub(began.elapsed()), || engines[0].assert_running());
+    // that took one session at least: twice as long as it may be silent
+    throughout(SESSION, || engines[0].assert_running());
     engines[1].thaw();
     engines[1].wait_for_log(seconds(10), "it ends what it did in its old name", |line| line["message"] == "fenced");
     wait_for_shares(&mut engines, seconds(20), &[3, 3]);
@@ -177,7 +177,9 @@ fn a_process_that_was_frozen_for_longer_than_its_session_changes_nothing_when_it
     println!("{duplicates} duplicates");
     assert!(duplicates <= bound(3), "{duplicates} duplicates");
     watermarks.stop().assert_never_back();
-    engines.into_iter().for_each(|engine| drop(engine.drain().assert_bounded()));
+    for engine in engines {
+        engine.drain().assert_bounded();
+    }
 }
 
 #[test]
@@ -204,5 +206,7 @@ fn a_cluster_without_the_newer_protocol_shares_by_the_classic_one() {
     let duplicates = world.prove();
     assert!(duplicates <= bound(3), "{duplicates} duplicates");
     watermarks.stop().assert_never_back();
-    engines.into_iter().for_each(|engine| drop(engine.drain().assert_bounded()));
+    for engine in engines {
+        engine.drain().assert_bounded();
+    }
 }
