@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
@@ -131,6 +132,8 @@ pub struct Request {
     pub first: bool,
     /// Whether it is this process that says where a target starts for the first time: it copies the first partition.
     pub leads: bool,
+    /// Set once one of the partitions is to be another process's: then nothing may be committed for it any more.
+    pub withdrawn: Arc<AtomicBool>,
 }
 
 /// A target that can be written.
@@ -277,6 +280,9 @@ fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition
     if let Some(group) = &clients.group
         && !fresh.is_empty()
     {
+        if request.withdrawn.load(Relaxed) {
+            return Err(Fault::new(FaultClass::System, "another process is to have a part of it: what is left is looked at anew"));
+        }
         let offsets: Vec<(TopicPartition, i64)> = fresh.iter().map(|(tp, offset)| (tp.clone(), *offset)).collect();
         group.commit(&offsets)?;
     }

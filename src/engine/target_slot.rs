@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix::{ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
@@ -38,6 +38,8 @@ pub(super) struct TargetSlot {
     pub(super) generation: u64,
     /// Whether its preparation is under way, or waits for its next attempt.
     busy: bool,
+    /// Withdraws the preparation that is under way.
+    withdrawn: Arc<AtomicBool>,
     prepared_once: bool,
     /// Partitions that are written.
     pub(super) written: HashSet<TopicPartition>,
@@ -107,6 +109,7 @@ impl TargetSlot {
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         self.written.remove(partition);
         self.gaps.remove(partition);
+        self.withdrawn.store(true, Relaxed);
     }
 
     /// Whether it has no actors, and their writer may still be at work.
@@ -164,7 +167,9 @@ impl Route {
         let assignments: HashMap<TopicPartition, Option<u64>> =
             partitions.iter().map(|partition| (partition.clone(), self.ownership.assignment(partition))).collect();
         let (first, leads) = (!slot.prepared_once, self.ownership.leads(&all));
-        let request = Request { route: plan, target, topics, partitions, known, all, first, leads };
+        let withdrawn = Arc::<AtomicBool>::default();
+        slot.withdrawn = withdrawn.clone();
+        let request = Request { route: plan, target, topics, partitions, known, all, first, leads, withdrawn };
         slot.looked = Some(now());
         let life = slot.cast.as_ref().map(|_| slot.generation);
         let group = slot.group.clone();
@@ -201,6 +206,11 @@ impl Route {
                     if this.ownership.of(&this.topics).iter().any(|partition| !asked.contains(partition)) {
                         this.prepare_target(index, ctx);
                     }
+                }
+                // what is left of it is looked at anew
+                Err(_) if this.targets[index].withdrawn.load(Relaxed) => {
+                    this.targets[index].busy = false;
+                    this.prepare_target(index, ctx);
                 }
                 Err(fault) => this.not_ready(index, fault, ctx),
             }
