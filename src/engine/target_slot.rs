@@ -14,11 +14,13 @@ use super::clock::now;
 use super::life::Rounds;
 use super::messages::{Adopt, Child, ChildGone, Drain, TargetReady};
 use super::ownership::Ownership;
-use super::preparation::{Clients, Prepared, Request, Topics, group_name, prepare};
+use super::preparation::{Clients, Prepared, Ready, Request, Topics, group_name, prepare};
 use super::retries::What;
 use super::route::{Index, Route};
 use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::gap::{Gap, GapKind};
+use crate::domain::note::Note;
 use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
@@ -162,14 +164,19 @@ impl Route {
         }
         slot.busy = true;
         let (target, all) = (plan.targets[index].clone(), self.topics.clone());
-        let known = known(&self.params.lasting.progress, index, &partitions);
+        let progress = &self.params.lasting.progress;
+        let known = known(progress, index, &partitions, &slot.gaps);
+        let former = |tp: &TopicPartition| Some((tp.clone(), progress.former(index, tp)?));
+        let former = partitions.iter().filter_map(former).collect();
+        let ends = partitions.iter().filter_map(|tp| Some((tp.clone(), progress.end(tp)?))).collect();
         let asked: HashSet<TopicPartition> = partitions.iter().chain(&slot.written).cloned().collect();
         let assignments: HashMap<TopicPartition, Option<u64>> =
             partitions.iter().map(|partition| (partition.clone(), self.ownership.assignment(partition))).collect();
         let (first, leads) = (!slot.prepared_once, self.ownership.leads(&all));
         let withdrawn = Arc::<AtomicBool>::default();
         slot.withdrawn = withdrawn.clone();
-        let request = Request { route: plan, target, topics, partitions, known, all, first, leads, withdrawn };
+        let route = plan;
+        let request = Request { route, target, topics, partitions, known, former, ends, all, first, leads, withdrawn };
         slot.looked = Some(now());
         let life = slot.cast.as_ref().map(|_| slot.generation);
         let group = slot.group.clone();
@@ -194,7 +201,7 @@ impl Route {
                 let is_ours = |partition: &TopicPartition| {
                     assignments.get(partition).is_some_and(|had| *had == this.ownership.assignment(partition))
                 };
-                prepared.partitions.retain(|(partition, ..)| is_ours(partition));
+                prepared.partitions.retain(|ready| is_ours(&ready.partition));
                 prepared.gaps.retain(|(partition, _)| is_ours(partition));
                 this.adopt(index, &topics, prepared, ctx)
             });
@@ -273,7 +280,9 @@ impl Route {
         }
         let name = self.params.plan.targets[index].name();
         let slot = &mut self.targets[index];
-        (slot.prepared_once, slot.fault) = (true, None);
+        // before the group has given it anything, nothing of it was begun
+        slot.prepared_once |= !topics.is_empty();
+        slot.fault = None;
         let before = std::mem::take(&mut slot.refused);
         slot.refused.extend(
             before.iter().filter(|(topic, _)| !topics.contains_key(*topic)).map(|(t, f)| (t.clone(), f.clone())),
@@ -284,17 +293,29 @@ impl Route {
             }
             slot.refused.insert(topic, fault);
         }
-        for (partition, fault) in prepared.gaps {
+        let progress = self.params.lasting.progress.clone();
+        for (partition, gap) in prepared.gaps {
+            let fault = stopped_by(&self.params.plan, name, &partition, &gap);
             if slot.gaps.get(&partition) != Some(&fault) {
-                tracing::error!(route = %self.params.plan.name, target = name, %partition, "this partition stops: {fault}");
+                progress.count_gap(&partition);
+                tell_gap(&self.params.plan, name, &partition, &gap);
             }
             slot.gaps.insert(partition, fault);
         }
-        for (partition, topic, from) in prepared.partitions {
+        for Ready { partition, topic, from, note, skipped } in prepared.partitions {
+            if let Some(gap) = &skipped {
+                progress.count_gap(&partition);
+                tell_gap(&self.params.plan, name, &partition, gap);
+                match gap.kind {
+                    GapKind::Trimmed => {}
+                    GapKind::Truncated => progress.cut_off(&partition, gap.resume),
+                    GapKind::Recreated => progress.is_another(&partition),
+                }
+            }
             slot.written.insert(partition.clone());
             slot.gaps.remove(&partition);
             if let Some(cast) = &slot.cast {
-                cast.producer.addr().do_send(Adopt { partition, topic, from });
+                cast.producer.addr().do_send(Adopt { partition, topic, from, note });
             }
         }
         self.tell_refused(index);
@@ -406,8 +427,13 @@ impl Route {
         let slot = &mut self.targets[index];
         let Some(group) = slot.group.clone() else { return };
         let mut offsets = self.params.lasting.progress.to_commit(index, all);
-        // what is to be given back is committed when it is through
-        offsets.retain(|(partition, _)| self.ownership.owns(partition));
+        // what is to be given back is committed when it is through; what stopped at a gap is for others to set now
+        let (ownership, progress) = (&self.ownership, &self.params.lasting.progress);
+        let stopped =
+            |partition: &TopicPartition| slot.gaps.contains_key(partition) && progress.is_committed(index, partition);
+        offsets.retain(|(partition, ..)| ownership.owns(partition) && !stopped(partition));
+        let mut checked = if check { progress.all_committed(index) } else { Vec::new() };
+        checked.retain(|partition| ownership.owns(partition) && !stopped(partition));
         if slot.committing || (offsets.is_empty() && !check) {
             return;
         }
@@ -423,7 +449,7 @@ impl Route {
                 lasting.progress.committed(index, &offsets);
             }
             if check {
-                let found = group.committed(&lasting.progress.all_committed(index))?;
+                let found = group.committed(&checked)?;
                 for (partition, committed, found) in lasting.progress.put_back(index, &found) {
                     tracing::warn!(%route, target = plan.targets[index].name(), %partition, committed, found,
                         "a watermark was put back by somebody else, and is committed again");
@@ -445,9 +471,27 @@ fn known(
     progress: &super::progress::Progress,
     index: Index,
     partitions: &[TopicPartition],
-) -> HashMap<TopicPartition, i64> {
-    let of = |tp: &TopicPartition| progress.watermark(index, tp).map(|mark| (tp.clone(), mark));
-    partitions.iter().filter_map(of).collect()
+    gaps: &BTreeMap<TopicPartition, Fault>,
+) -> HashMap<TopicPartition, (i64, Note)> {
+    // where a gap stopped a partition, somebody may have set the group's offset meanwhile
+    let elsewhere = |tp: &TopicPartition| gaps.contains_key(tp) && progress.is_committed(index, tp);
+    let of = |tp: &TopicPartition| progress.noted(index, tp).map(|noted| (tp.clone(), noted));
+    partitions.iter().filter(|tp| !elsewhere(tp)).filter_map(of).collect()
+}
+
+/// Says that the source does not have what a target needs, and what is done about it.
+fn tell_gap(plan: &RoutePlan, target: &str, partition: &TopicPartition, gap: &Gap) {
+    let (kind, on_gap) = (gap.kind.name(), plan.on_gap.name());
+    let (route, topic, number) = (&plan.name, &partition.topic, partition.partition);
+    let (from, to, resume) = (gap.from, gap.to, gap.resume);
+    tracing::error!(%route, target, %topic, partition = number, kind, from, to, resume, on_gap, reason = %gap, "gap");
+}
+
+/// Why a partition stops, and what can be done about it.
+fn stopped_by(plan: &RoutePlan, target: &str, partition: &TopicPartition, gap: &Gap) -> Fault {
+    let group = group_name(&plan.name, target);
+    let hint = format!("set `on_gap: skip` to go on behind it, or the offset of group {group} with Kafka's own tool");
+    Fault::new(FaultClass::Config, format!("{partition} for target {target}: {gap}: {hint}"))
 }
 
 fn connect(
