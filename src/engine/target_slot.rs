@@ -48,6 +48,8 @@ pub(super) struct TargetSlot {
     refused: BTreeMap<String, Fault>,
     /// Partitions that can't be read for this target until somebody changes something.
     gaps: BTreeMap<TopicPartition, Fault>,
+    /// Gaps that were told, and are there still.
+    told: BTreeMap<TopicPartition, Gap>,
     fault: Option<Fault>,
     committing: bool,
     /// Its actors are gone, and its writer is being closed.
@@ -296,7 +298,7 @@ impl Route {
         let progress = self.params.lasting.progress.clone();
         for (partition, gap) in prepared.gaps {
             let fault = stopped_by(&self.params.plan, name, &partition, &gap);
-            if slot.gaps.get(&partition) != Some(&fault) {
+            if slot.told.insert(partition.clone(), gap.clone()) != Some(gap.clone()) {
                 progress.count_gap(&partition);
                 tell_gap(&self.params.plan, name, &partition, &gap);
             }
@@ -314,6 +316,7 @@ impl Route {
             }
             slot.written.insert(partition.clone());
             slot.gaps.remove(&partition);
+            slot.told.remove(&partition);
             if let Some(cast) = &slot.cast {
                 cast.producer.addr().do_send(Adopt { partition, topic, from, note });
             }

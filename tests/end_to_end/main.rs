@@ -15,6 +15,7 @@ mod copy;
 mod credentials;
 mod down;
 mod fan_out;
+mod gaps;
 mod harness;
 mod outages;
 mod plan;

@@ -78,6 +78,7 @@ public final class Agent {
             case "alter_topic": return Topics.alter(request);
             case "offsets": return Topics.offsets(request);
             case "committed": return Topics.committed(request);
+            case "set_offset": return Topics.setOffset(request);
             case "write_exact": return Writer.exact(request);
             case "write_bulk": return Writer.bulk(request, in);
             case "dump": return Reader.dump(request, rows);
