@@ -20,6 +20,8 @@ pub(super) struct Resume {
     pub(super) note: Note,
     /// The furthest end of the partition that this process has seen.
     pub(super) end: Option<i64>,
+    /// Whether nobody knows of a watermark.
+    pub(super) fresh: bool,
 }
 
 /// What the source has now.

@@ -1,6 +1,6 @@
 //! What has to be known and done before partitions can be copied: topics, offsets, watermarks. All of it blocks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -182,6 +182,9 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
             Ok(topic) => {
                 let limits = limits.get(&*topic.name).copied().unwrap_or_default();
                 let topic = Arc::new(TargetTopic { limits, ..topic });
+                if existing.contains_key(&*topic.name) {
+                    tell_of_strangers(clients, request, name, &topic, &starts);
+                }
                 for partition in request.partitions.iter().filter(|partition| *partition.topic == **name) {
                     let Some(resume) = starts.get(partition) else { continue };
                     let gap = gaps.remove(partition);
@@ -198,6 +201,29 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
         }
     }
     Ok(prepared)
+}
+
+/// Says so where a target has records and nobody knows of a watermark: with a topic its groups' offsets are deleted, so one
+/// that was created anew while no process ran looks like one that was never copied. Nothing depends on it.
+fn tell_of_strangers(
+    clients: &Clients,
+    request: &Request,
+    source_topic: &str,
+    topic: &TargetTopic,
+    starts: &HashMap<TopicPartition, Resume>,
+) {
+    let fresh = |(partition, resume): &(&TopicPartition, &Resume)| resume.fresh && *partition.topic == *source_topic;
+    let numbers = starts.iter().filter(fresh).map(|(partition, _)| partition.partition);
+    let there: Vec<TopicPartition> = numbers
+        .filter(|number| *number < topic.partitions)
+        .map(|number| TopicPartition::new(topic.name.clone(), number))
+        .collect();
+    let records = clients.target.offsets(&there, OffsetAt::Latest).map_or(0, |ends| ends.values().sum());
+    if records > 0 && request.route.keeping.keeps_progress() {
+        let (route, target) = (&request.route.name, request.target.name());
+        tracing::warn!(%route, target, topic = source_topic, target_topic = %topic.name, records,
+            "no watermark is known, and the target has records: was the source topic created anew, or did its offsets expire?");
+    }
 }
 
 /// A partition that can be copied, behind its gap where it has one.
@@ -292,13 +318,15 @@ fn starts(clients: &Clients, request: &Request) -> Result<(Ids, HashMap<TopicPar
             fresh.iter().map(|(tp, offset)| (tp.clone(), *offset, note(tp, Some(*offset)))).collect();
         group.commit(&offsets)?;
     }
+    let is_fresh: HashSet<TopicPartition> = fresh.keys().cloned().collect();
     for (partition, offset) in fresh {
         let note = Note { topic_id: ids.get(&*partition.topic).cloned(), start: Some(offset), ..Note::default() };
         starts.entry(partition).or_insert((offset, note));
     }
     let resume = |(partition, (from, note))| {
         let end = request.ends.get(&partition).copied();
-        (partition, Resume { from, note, end })
+        let fresh = is_fresh.contains(&partition);
+        (partition, Resume { from, note, end, fresh })
     };
     Ok((ids, starts.into_iter().filter(|(partition, _)| request.partitions.contains(partition)).map(resume).collect()))
 }
