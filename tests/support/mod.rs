@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod broker;
 pub mod certificates;
 pub mod cluster;
 pub mod config;
@@ -17,8 +18,10 @@ pub mod listeners;
 pub mod log;
 pub mod meter;
 pub mod process;
+pub mod proxy;
 pub mod records;
 pub mod topic;
+pub mod trio;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -78,6 +78,13 @@ public final class Agent {
             case "alter_topic": return Topics.alter(request);
             case "offsets": return Topics.offsets(request);
             case "committed": return Topics.committed(request);
+            case "nodes": return Nodes.nodes(request);
+            case "partitions": return Nodes.partitions(request);
+            case "under_replicated": return Nodes.underReplicated(request);
+            case "coordinator": return Nodes.coordinator(request);
+            case "move_leader": return Nodes.moveLeader(request);
+            case "elect_preferred": return Nodes.electPreferred(request);
+            case "elect_unclean": return Nodes.electUnclean(request);
             case "write_exact": return Writer.exact(request);
             case "write_bulk": return Writer.bulk(request, in);
             case "dump": return Reader.dump(request, rows);

@@ -34,7 +34,8 @@ final class Topics {
             Map<String, Object> properties = new HashMap<>();
             properties.put("bootstrap.servers", bootstrap);
             properties.put("default.api.timeout.ms", 20000);
-            properties.put("request.timeout.ms", 10000);
+            // where there are several brokers, another one may answer
+            properties.put("request.timeout.ms", bootstrap.contains(",") ? 3000 : 10000);
             properties.put("reconnect.backoff.max.ms", 200);
             return Admin.create(properties);
         });
