@@ -41,7 +41,12 @@ pub fn eventually(deadline: Duration, what: &str, mut condition: impl FnMut() ->
 }
 
 /// Waits until `poll` has something; `None` when it has nothing by the deadline.
-pub fn within<T>(deadline: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn within<T>(deadline: Duration, poll: impl FnMut() -> Option<T>) -> Option<T> {
+    within_at(Duration::from_millis(10), deadline, poll)
+}
+
+/// The same for what costs something to ask: asked no more often than `every`.
+pub fn within_at<T>(every: Duration, deadline: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + deadline;
     loop {
         if let Some(found) = poll() {
@@ -50,7 +55,7 @@ pub fn within<T>(deadline: Duration, mut poll: impl FnMut() -> Option<T>) -> Opt
         if Instant::now() >= end {
             return None;
         }
-        std::thread::park_timeout(Duration::from_millis(10));
+        std::thread::park_timeout(every);
     }
 }
 

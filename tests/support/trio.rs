@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each of the tests that share this uses a part of it")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -54,10 +55,15 @@ pub struct Placement {
 impl Trio {
     /// Starts three brokers, at the same time.
     pub fn start(name: &str) -> Self {
-        start_on_free_ports(name, || Self::try_start(name))
+        Self::start_on(name, |_, _| {})
     }
 
-    fn try_start(name: &str) -> Result<Self, String> {
+    /// The same; each broker's folder is prepared before it is used.
+    pub fn start_on(name: &str, mut prepare: impl FnMut(u16, &Path)) -> Self {
+        start_on_free_ports(name, || Self::try_start(name, &mut prepare))
+    }
+
+    fn try_start(name: &str, prepare: &mut dyn FnMut(u16, &Path)) -> Result<Self, String> {
         let mut free = free_ports();
         let listeners = [Listener::Controller, Listener::Plaintext, Listener::Client];
         let ports: [BTreeMap<Listener, u16>; 3] =
@@ -79,6 +85,7 @@ impl Trio {
                 heap: HEAP,
             };
             let folder = broker_folder(&blueprint.name);
+            prepare(node_id, &folder);
             nodes.push(Node { broker: Broker::launch(blueprint, folder, PROPERTIES), proxy });
         }
         let nodes = nodes.try_into().unwrap_or_else(|_| unreachable!("three were made"));

@@ -85,9 +85,15 @@ public final class Agent {
             case "move_leader": return Nodes.moveLeader(request);
             case "elect_preferred": return Nodes.electPreferred(request);
             case "elect_unclean": return Nodes.electUnclean(request);
+            case "clock": return Load.clock();
+            case "start_load": return Load.start(request);
+            case "acknowledged": return Load.acknowledged(request, rows);
+            case "stop_load": return Load.stop(request);
+            case "look": return Load.look(request);
             case "write_exact": return Writer.exact(request);
             case "write_bulk": return Writer.bulk(request, in);
             case "dump": return Reader.dump(request, rows);
+            case "digest": return Reader.digest(request, rows);
             case "records": return Reader.records(request);
             case "placement": return Writer.placement(request);
             case "alter_quota": return Access.alterQuota(request);
