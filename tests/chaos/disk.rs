@@ -31,12 +31,12 @@ impl Disk {
         }
     }
 
-    /// Leaves no room for anything more.
+    /// Leaves room for a second's worth, so that it is full while something is written.
     pub fn fill(&self) {
         let used = Command::new("df").args(["--output=used", "-B1024"]).arg(&self.folder).output().unwrap();
         let used = String::from_utf8_lossy(&used.stdout);
         let kilobytes: u64 = used.lines().last().unwrap().trim().parse().unwrap();
-        self.resize(&format!("size={kilobytes}k"));
+        self.resize(&format!("size={}k", kilobytes + 256));
     }
 
     /// Room again.

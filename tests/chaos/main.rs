@@ -15,6 +15,7 @@ mod disk;
 mod faults;
 mod ledger;
 mod load;
+mod report;
 mod run;
 mod watch;
 mod world;
@@ -27,6 +28,13 @@ fn a_source_broker_that_is_killed_costs_nothing_but_time() {
 }
 
 #[test]
-fn any_fault() {
-    single(&std::env::var("ANABRANCH_FAULT").unwrap(), 1);
+#[ignore = "it takes as long as it is told to: tests/chaos/run --minutes N"]
+fn soak() {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let minutes = variable("ANABRANCH_MINUTES").map_or(5, |minutes| minutes.parse().unwrap());
+    let report = run::soak(minutes, variable("ANABRANCH_FAULT").as_deref());
+    println!("\n{report}");
+    if let Some(file) = variable("ANABRANCH_REPORT") {
+        std::fs::write(&file, report.to_string()).unwrap();
+    }
 }

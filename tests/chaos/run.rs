@@ -6,6 +6,7 @@ use fastrand::Rng;
 
 use super::faults::{FAULTS, Fault, Hurts};
 use super::load::{Millis, now};
+use super::report::Report;
 use super::world::{HELD_UP, Summary, WELL, World};
 
 /// What came of a fault, or of several that came together.
@@ -59,8 +60,8 @@ pub fn single(name: &str, times: usize) -> Summary {
     world.end()
 }
 
-/// A soak: all faults singly, and then two or three at once, until the time is up.
-pub fn soak(minutes: i64, only: Option<&str>) -> (u64, Vec<Stretch>, Summary) {
+/// A soak: all faults singly, however long that takes, and then two or three at once until the time is up.
+pub fn soak(minutes: i64, only: Option<&str>) -> Report {
     let seed = seed();
     println!("chaos: {minutes} minutes with seed {seed}");
     let _seeded = Seeded(seed);
@@ -74,14 +75,15 @@ pub fn soak(minutes: i64, only: Option<&str>) -> (u64, Vec<Stretch>, Summary) {
     }
     let mut stretches = Vec::new();
     let mut singles = faults.iter().copied();
-    while now() < end {
+    loop {
         let together = match singles.next() {
             Some(fault) => vec![fault],
+            None if now() > end => break,
             None => several(&faults, &mut dice),
         };
         stretches.push(stretch(&mut world, &together, &mut dice));
     }
-    (seed, stretches, world.end())
+    Report { seed, minutes, stretches, summary: world.end() }
 }
 
 /// Two or three faults, each of which hurts somebody else.
