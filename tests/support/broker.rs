@@ -1,7 +1,9 @@
 //! A broker of Kafka as a process of its own, which can be stopped, killed, frozen and restarted.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -101,6 +103,8 @@ impl Broker {
 
     /// Starts it again, with the same ports and data; it does not answer yet.
     pub fn launch_again(&self) {
+        let mut earlier = OpenOptions::new().create(true).append(true).open(self.folder.join("earlier.log")).unwrap();
+        earlier.write_all(self.log().as_bytes()).unwrap();
         *self.process() = launch(&self.folder, self.blueprint.heap);
     }
 
