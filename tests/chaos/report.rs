@@ -11,8 +11,9 @@ const WORDS: &str = "\
 A fault begins and is undone; when it is over, all that was down runs again. **Recovery** is the time from then until every
 target has acknowledged, of every partition, a record that the source took after the fault was over, and is as close behind as
 when all is well. **Duplicates** are counted over all targets; what is allowed is what an engine that dies may repeat, and
-nothing where none dies. **Others behind** is the most that the target which nobody hurts was behind, from the begin of a fault
-until all had recovered: the age of the oldest record that it had not acknowledged. Times are in seconds, by a monotonic clock.
+nothing where none dies. **Behind** is the most that a target was behind, from the begin of a fault until all had recovered:
+the age of the oldest record that it had not acknowledged. Shanghai is the target that is hurt, Beijing the one that nobody
+hurts. Times are in seconds, by a monotonic clock.
 ";
 
 /// A soak that went well.
@@ -52,8 +53,8 @@ impl Display for Report {
 }
 
 const HEAD: &str = "\
-| | times | recovery, median | max | duplicates | allowed | others behind, max |
-|---|---:|---:|---:|---:|---:|---:|";
+| | times | recovery, median | max | duplicates | allowed | Shanghai behind, max | Beijing |
+|---|---:|---:|---:|---:|---:|---:|---:|";
 
 impl Report {
     fn totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,13 +83,15 @@ fn row(f: &mut dyn Write, name: &str, stretches: &[&Stretch]) -> fmt::Result {
     let median = recoveries[recoveries.len() / 2];
     let duplicates: usize = stretches.iter().map(|stretch| stretch.duplicates).sum();
     let allowed: usize = stretches.iter().map(|stretch| stretch.duplicates_allowed).sum();
+    let hurt = stretches.iter().map(|stretch| stretch.hurt_behind).max().unwrap_or(0);
     let others = stretches.iter().map(|stretch| stretch.others_behind).max().unwrap_or(0);
     writeln!(
         f,
-        "| {name} | {} | {} | {} | {duplicates} | {allowed} | {} |",
+        "| {name} | {} | {} | {} | {duplicates} | {allowed} | {} | {} |",
         stretches.len(),
         seconds(median),
         seconds(*max),
+        seconds(hurt),
         seconds(others)
     )
 }
