@@ -20,11 +20,36 @@ mod run;
 mod watch;
 mod world;
 
-use run::single;
+use run::{at_once, one_by_one};
 
 #[test]
-fn a_source_broker_that_is_killed_costs_nothing_but_time() {
-    single("source_broker_killed", 1);
+fn a_source_may_lose_a_broker_and_its_coordinator() {
+    one_by_one("source", &["source_broker_killed", "coordinator_lost"]);
+}
+
+#[test]
+fn a_target_may_lose_a_broker_and_its_controller() {
+    one_by_one("target", &["target_broker_frozen", "target_controller_lost"]);
+}
+
+#[test]
+fn a_target_that_is_gone_cut_off_or_slow_holds_nobody_up() {
+    one_by_one("gone", &["target_gone", "target_blackholed", "quota"]);
+}
+
+#[test]
+fn leaders_may_move_connections_break_and_answers_take_their_time() {
+    one_by_one("moves", &["source_leader_moves", "target_leader_moves", "connections_reset", "wan_latency"]);
+}
+
+#[test]
+fn an_engine_may_be_killed_frozen_and_terminated() {
+    one_by_one("engine", &["engine_killed", "engine_frozen", "engine_terminated"]);
+}
+
+#[test]
+fn faults_may_come_together() {
+    at_once("together", 2);
 }
 
 #[test]

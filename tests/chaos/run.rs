@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::faults::{FAULTS, Fault, Hurts};
+use super::faults::{FAULTS, Fault, Hurts, named};
 use super::load::{Millis, now};
 use super::report::Report;
 use super::world::{HELD_UP, Summary, WELL, World};
@@ -33,7 +33,7 @@ struct Seeded(u64);
 impl Drop for Seeded {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("chaos: that was seed {0}; ANABRANCH_SEED={0} makes the same dice", self.0);
+            println!("chaos: that was seed {0}; with ANABRANCH_SEED={0} the dice fall the same way", self.0);
         }
     }
 }
@@ -44,21 +44,32 @@ pub fn seed() -> u64 {
     given.map_or_else(|| Rng::new().u64(1..1_000_000_000), |seed| seed.parse().expect("ANABRANCH_SEED is a number"))
 }
 
-/// A run of one fault, so many times.
-pub fn single(name: &str, times: usize) -> Summary {
+/// A run of faults, one after the other.
+pub fn one_by_one(name: &str, faults: &[&str]) -> Summary {
+    run(name, |world, dice| {
+        for fault in faults {
+            stretch(world, &[named(fault)], dice);
+        }
+    })
+}
+
+/// A run in which two or three faults come at once, so many times.
+pub fn at_once(name: &str, times: usize) -> Summary {
+    run(name, |world, dice| {
+        let all: Vec<&Fault> = FAULTS.iter().filter(|fault| fault.missing(world).is_none()).collect();
+        for _ in 0..times {
+            let several = several(&all, dice);
+            stretch(world, &several, dice);
+        }
+    })
+}
+
+fn run(name: &str, faults: impl FnOnce(&mut World, &mut Rng)) -> Summary {
     let seed = seed();
     println!("chaos: {name} with seed {seed}");
     let _seeded = Seeded(seed);
-    let fault = super::faults::named(name);
-    let mut dice = Rng::with_seed(seed);
     let mut world = World::begin(name, seed, 1);
-    if let Some(why) = fault.missing(&world) {
-        println!("chaos: {name} is skipped: {why}");
-        return world.end();
-    }
-    for _ in 0..times {
-        stretch(&mut world, &[fault], &mut dice);
-    }
+    faults(&mut world, &mut Rng::with_seed(seed));
     world.end()
 }
 
