@@ -11,6 +11,7 @@ use actix::{Actor, Addr, Context, Handler, System};
 use anabranch::config::load_str;
 use anabranch::domain::batch::{OffsetRange, Payload, Permit, RecordBatch, Records, TopicLimits};
 use anabranch::domain::fault::{Fault, FaultClass};
+use anabranch::domain::note::Note;
 use anabranch::domain::routing::Partitioning;
 use anabranch::domain::topic_partition::TopicPartition;
 use anabranch::engine::catch_up::{CatchUp, Params as CatchUpParams};
@@ -21,7 +22,7 @@ use anabranch::engine::lasting::{Lasting, SharedLimits};
 use anabranch::engine::letters::Story;
 use anabranch::engine::life::{Life, Rounds};
 use anabranch::engine::messages::{
-    Adopt, ChildGone, ConsumerReady, DeadLettered, Drained, ReadState, Renew, TargetReady, WriteNews,
+    Adopt, ChildGone, ConsumerReady, DeadLettered, Drained, ReadState, Released, Renew, TargetReady, WriteNews,
 };
 use anabranch::engine::pacer::Pacer;
 use anabranch::engine::partition_consumer::{Params as ConsumerParams, PartitionConsumer};
@@ -128,7 +129,7 @@ macro_rules! ignores {
     )*};
 }
 
-ignores!(Drained, Renew, ChildGone, ReadState, DeadLettered);
+ignores!(Drained, Released, Renew, ChildGone, ReadState, DeadLettered);
 
 /// A route with one partition and one target, which may live several times.
 struct Stage {
@@ -196,9 +197,11 @@ impl Stage {
             router: self.router.addr().clone(),
             progress: lasting.progress.clone(),
             retries: lasting.retries.clone(),
+            lease: None,
             status: lasting.status.clone(),
             owner: Owner {
                 drained: nobody.clone().recipient(),
+                released: nobody.clone().recipient(),
                 renew: nobody.clone().recipient(),
                 gone: nobody.clone().recipient(),
             },
@@ -234,7 +237,7 @@ impl Stage {
         let limits = TopicLimits::default();
         let topic = TargetTopic { name: "orders".into(), partitions: 1, partitioning: Partitioning::Keep, limits };
         let from = lasting.progress.watermark(0, &partition()).unwrap_or(0);
-        producer.addr().do_send(Adopt { partition: partition(), topic: Arc::new(topic), from });
+        producer.addr().do_send(Adopt { partition: partition(), topic: Arc::new(topic), from, note: Note::default() });
         self.cast = Some((producer, catch_up, letters));
     }
 

@@ -13,12 +13,13 @@ use super::host::{Routes, host};
 use super::run::outcome;
 use super::{Outcome, print};
 use crate::config::{keys, parse_bootstrap, parse_pattern, parse_start};
+use crate::domain::gap::OnGap;
 use crate::domain::retry::Policies;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::engine::Options;
 use crate::engine::progress::Progress;
-use crate::plan::{BatchLimits, ClusterSpec, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection};
+use crate::plan::{BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection};
 
 /// The addresses of one cluster: `host:port`, or several with commas between.
 #[derive(Clone, Debug)]
@@ -99,9 +100,10 @@ fn plan(args: &Args) -> Plan {
         start: args.start.clone(),
         partitioning: Partitioning::Keep,
         create_topics: true,
+        on_gap: OnGap::Fail,
         batch: BatchLimits { max_messages: keys::MAX_MESSAGES, max_wait: keys::MAX_WAIT, max_bytes: keys::MAX_BYTES },
         in_flight: keys::IN_FLIGHT,
-        keeps_progress: false,
+        keeping: Keeping::Nothing,
         bandwidth: None,
         retry: Policies::default(),
         targets,

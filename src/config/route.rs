@@ -14,9 +14,10 @@ use super::retry::Retry;
 use super::tree::join;
 use super::values::{self, show_size};
 use super::{keys, loops};
+use crate::domain::gap::OnGap;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
-use crate::plan::{BatchLimits, ClusterSpec, RoutePlan, Selected, TargetPlan, TopicSelection};
+use crate::plan::{BatchLimits, ClusterSpec, Keeping, RoutePlan, Selected, TargetPlan, TopicSelection};
 
 /// What the routes have in common.
 pub(super) struct Process<'a> {
@@ -48,6 +49,7 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
     let start = read_start(&section.field("start"), &topics);
     let partitioning = section.field("partitioning").choice(PARTITIONINGS);
     let create_topics = section.field("create_topics").flag();
+    let on_gap = section.field("on_gap").choice(ON_GAP);
     let batch = read_batch(&section.field("batch"));
     let in_flight = read_in_flight(&section.field("in_flight"), &batch, process.in_flight);
     let bandwidth = section.field("bandwidth").or_unlimited(None, Field::rate);
@@ -63,15 +65,17 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
         start: start?,
         partitioning: partitioning?.unwrap_or_default(),
         create_topics: create_topics?.unwrap_or(true),
+        on_gap: on_gap?.unwrap_or_default(),
         batch: batch?,
         in_flight: in_flight?,
-        keeps_progress: true,
+        keeping: Keeping::ProgressAndShare,
         bandwidth: bandwidth?,
         retry: retry.policies?,
         targets: targets?,
     })
 }
 
+const ON_GAP: &[(&str, OnGap)] = &[("fail", OnGap::Fail), ("skip", OnGap::Skip)];
 const PARTITIONINGS: &[(&str, Partitioning)] = &[("keep", Partitioning::Keep), ("by_key", Partitioning::ByKey)];
 
 fn read_source(field: &Field<'_>, clusters: &Clusters) -> Read<Arc<ClusterSpec>> {
@@ -235,16 +239,20 @@ fn read_template(field: &Field<'_>) -> Read<TopicTemplate> {
     Ok(field.parsed(HINT, |text| values::template(text, HINT))?.unwrap_or_else(TopicTemplate::same))
 }
 
-/// Two routes must not share a consumer group, which holds a target's watermarks.
+/// Two routes must not share a consumer group: each holds a target's watermarks, or shares out a route's partitions.
 pub(super) fn check_groups(routes: &[RoutePlan], report: &Report) {
     let mut groups = BTreeMap::new();
+    let mut add = |group: String, path: String| {
+        if let Some(other) = groups.insert(group, path.clone()) {
+            let problem = format!("its consumer group would be the same as that of {other}");
+            let _ = report.add(&path, problem, "rename the route");
+        }
+    };
     for route in routes {
+        let path = join("routes", &route.name);
+        add(route.name.clone(), path.clone());
         for target in &route.targets {
-            let path = join(&join("routes", &route.name), &join("to", target.name()));
-            if let Some(other) = groups.insert(format!("{}.{}", route.name, target.name()), path.clone()) {
-                let problem = format!("its consumer group would be the same as that of {other}");
-                let _ = report.add(&path, problem, "rename the route");
-            }
+            add(format!("{}.{}", route.name, target.name()), join(&path, &join("to", target.name())));
         }
     }
 }

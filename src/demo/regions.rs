@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::fault::Fault;
+use crate::domain::gap::OnGap;
 use crate::domain::retry::Policies;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::kafka::mock::{DemoRecord, DemoSource, MockRegion};
 use crate::plan::{
-    BatchLimits, ClusterSpec, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection, whole_name,
+    BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection, whole_name,
 };
 
 /// The source topic; targets write it as `gz.orders`.
@@ -86,9 +87,10 @@ impl Regions {
             start: Start::Earliest,
             partitioning: Partitioning::Keep,
             create_topics: false, // the mock can't
+            on_gap: OnGap::Fail,
             batch: BatchLimits { max_messages: 10_000, max_wait: Duration::from_millis(10), max_bytes: 64 << 10 },
             in_flight: 1 << 20, // small, so that the broken region leaves the shared read within the show
-            keeps_progress: true,
+            keeping: Keeping::Progress,
             bandwidth: None,
             retry: Policies::default(),
             targets,

@@ -61,6 +61,14 @@ impl Route {
         self.stop(undone, false, ctx);
     }
 
+    /// Ends without a drain and without a commit, to be started again: it may not act any more.
+    pub(super) fn end_at_once(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping.is_none() {
+            self.stopping = Some(Stopping { undone: Vec::new(), again: true, closing: false });
+            self.close(false, ctx);
+        }
+    }
+
     /// Stops reading, lets the targets finish, commits, closes.
     pub(super) fn stop(&mut self, undone: Vec<String>, again: bool, ctx: &mut Context<Self>) {
         if self.stopping.is_some() {
@@ -103,13 +111,16 @@ impl Route {
             lasting.close_writers();
             for (target, group) in targets.into_iter().enumerate() {
                 let offsets = lasting.progress.to_commit(target, false);
-                if let (Some(group), false) = (group, offsets.is_empty())
+                if let (Some(group), false, true) = (group, offsets.is_empty(), lasting.may_act())
                     && let Err(fault) = group.commit(&offsets)
                 {
                     stopping.undone.push(format!("watermarks could not be committed: {fault}"));
                 }
             }
             drop(source);
+            if !stopping.again {
+                lasting.leave();
+            }
             stopping
         });
         // librdkafka waits for a commit's answer as long as it takes
@@ -137,8 +148,9 @@ impl Route {
     fn tell_totals(&self) {
         use std::sync::atomic::Ordering::Relaxed;
         let read = &self.params.lasting.progress.read;
+        let gaps = self.params.lasting.progress.gaps();
         let source_throttled_ms = self.reader.as_ref().map_or(0, |reader| reader.throttled_ms());
-        tracing::info!(route = %self.name(), records = read.records(), bytes = read.bytes(), source_throttled_ms, "source closed");
+        tracing::info!(route = %self.name(), records = read.records(), bytes = read.bytes(), source_throttled_ms, gaps, "source closed");
         for (plan, stats) in self.params.plan.targets.iter().zip(&self.params.lasting.progress.targets) {
             let (written, tally) = (&stats.written, &stats.tally);
             tracing::info!(

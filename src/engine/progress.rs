@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 
 use crate::domain::detach::Load;
+use crate::domain::gap::add_epochs;
+use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
 
 /// A target by its place in the route's plan.
@@ -22,17 +24,34 @@ pub struct Progress {
     live: DashMap<TopicPartition, i64>,
     /// The end offsets that were seen when the route started.
     goals: DashMap<TopicPartition, i64>,
+    /// The furthest ends that were seen.
+    ends: DashMap<TopicPartition, i64>,
+    /// Which leaders wrote the records that were read, as in [`Note::epochs`].
+    epochs: DashMap<TopicPartition, Vec<(i32, i64)>>,
+    /// What was known of partitions that were taken away: where their topic was deleted, nobody else knows any more.
+    former: DashMap<(TargetIndex, TopicPartition), (i64, Note)>,
+    /// Gaps that were found, by topic.
+    gaps: DashMap<Arc<str>, u64>,
+    /// Which assignment each partition is copied under, where a group shares them out.
+    assignments: DashMap<TopicPartition, u64>,
+    /// What other processes have committed for the partitions that are theirs.
+    elsewhere: DashMap<(TargetIndex, TopicPartition), i64>,
     /// What each target did so far.
     pub targets: Vec<TargetStats>,
     /// What was read from the source, for all targets.
     pub read: Volume,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Mark {
     watermark: i64,
     committed: Option<i64>,
+    /// What is committed with it; without the epochs, which are the source's.
+    note: Note,
 }
+
+/// A watermark with what is to be kept with it.
+pub type Noted = (TopicPartition, i64, Note);
 
 /// Records and bytes.
 #[derive(Debug, Default)]
@@ -136,6 +155,12 @@ impl Progress {
             marks: DashMap::new(),
             live: DashMap::new(),
             goals: DashMap::new(),
+            ends: DashMap::new(),
+            epochs: DashMap::new(),
+            former: DashMap::new(),
+            gaps: DashMap::new(),
+            assignments: DashMap::new(),
+            elsewhere: DashMap::new(),
             targets: (0..targets).map(|_| TargetStats::default()).collect(),
             read: Volume::default(),
         })
@@ -143,8 +168,89 @@ impl Progress {
 
     /// Raises a watermark. It never falls: an older word changes nothing.
     pub fn raise(&self, target: TargetIndex, partition: &TopicPartition, watermark: i64) {
-        let mut mark = self.marks.entry((target, partition.clone())).or_insert(Mark { watermark, committed: None });
-        mark.watermark = mark.watermark.max(watermark);
+        if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone())) {
+            mark.watermark = mark.watermark.max(watermark);
+        }
+    }
+
+    /// A target begins, or begins again, at this offset: the one place where a watermark may fall, as it does where the source
+    /// was cut off or the topic is another one. `note`: what is kept with it.
+    pub fn begin(&self, target: TargetIndex, partition: &TopicPartition, watermark: i64, note: Note) {
+        add_epochs(&mut self.epochs.entry(partition.clone()).or_default(), &note.epochs);
+        let note = Note { epochs: Vec::new(), ..note };
+        self.former.remove(&(target, partition.clone()));
+        self.marks.insert((target, partition.clone()), Mark { watermark, committed: None, note });
+    }
+
+    /// Notes which leaders wrote what was read.
+    pub fn observe(&self, partition: &TopicPartition, epochs: &[(i32, i64)]) {
+        if !epochs.is_empty() {
+            add_epochs(&mut self.epochs.entry(partition.clone()).or_default(), epochs);
+        }
+    }
+
+    /// The source was cut off at an offset: who wrote what was above it is of no interest any more.
+    pub fn cut_off(&self, partition: &TopicPartition, at: i64) {
+        if let Some(mut history) = self.epochs.get_mut(partition) {
+            history.retain(|(_, first)| *first < at);
+        }
+        self.ends.remove(partition);
+        self.live.remove(partition);
+    }
+
+    /// The watermark of a target partition, with what is kept with it.
+    pub fn noted(&self, target: TargetIndex, partition: &TopicPartition) -> Option<(i64, Note)> {
+        let mark = self.marks.get(&(target, partition.clone()))?;
+        Some((mark.watermark, self.note_of(partition, &mark)))
+    }
+
+    fn note_of(&self, partition: &TopicPartition, mark: &Mark) -> Note {
+        let epochs = self.epochs.get(partition).map(|history| history.clone()).unwrap_or_default();
+        let mut note = Note { epochs, ..mark.note.clone() };
+        note.epochs.retain(|(_, first)| *first < mark.watermark);
+        note.trim();
+        note
+    }
+
+    /// Whether all that is known of a target partition is committed.
+    pub fn is_committed(&self, target: TargetIndex, partition: &TopicPartition) -> bool {
+        self.marks.get(&(target, partition.clone())).is_some_and(|mark| mark.committed == Some(mark.watermark))
+    }
+
+    /// What was known of a partition before it was taken away.
+    pub fn former(&self, target: TargetIndex, partition: &TopicPartition) -> Option<(i64, Note)> {
+        self.former.get(&(target, partition.clone())).map(|former| former.clone())
+    }
+
+    /// Counts a gap.
+    pub fn count_gap(&self, partition: &TopicPartition) {
+        *self.gaps.entry(partition.topic.clone()).or_default() += 1;
+    }
+
+    /// How many gaps were found.
+    pub fn gaps(&self) -> u64 {
+        self.gaps.iter().map(|count| *count).sum()
+    }
+
+    /// Notes ends of the source.
+    pub fn saw_ends<'a>(&self, ends: impl Iterator<Item = (&'a TopicPartition, &'a i64)>) {
+        for (partition, end) in ends {
+            let mut furthest = self.ends.entry(partition.clone()).or_insert(*end);
+            *furthest = (*furthest).max(*end);
+        }
+    }
+
+    /// The furthest end of a partition that was seen.
+    pub fn end(&self, partition: &TopicPartition) -> Option<i64> {
+        let live = self.live(partition);
+        self.ends.get(partition).map(|end| *end).max(live)
+    }
+
+    /// The topic is another one: its ends and leaders are its own.
+    pub fn is_another(&self, partition: &TopicPartition) {
+        self.ends.remove(partition);
+        self.epochs.remove(partition);
+        self.live.remove(partition);
     }
 
     /// The watermark of a target partition.
@@ -153,17 +259,79 @@ impl Progress {
     }
 
     /// The watermarks of a target that have to be committed; all of them, if asked for.
-    pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<(TopicPartition, i64)> {
+    pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<Noted> {
         self.marks
             .iter()
             .filter(|mark| mark.key().0 == target && (all || mark.committed != Some(mark.watermark)))
-            .map(|mark| (mark.key().1.clone(), mark.watermark))
+            .map(|mark| (mark.key().1.clone(), mark.watermark, self.note_of(&mark.key().1, &mark)))
             .collect()
     }
 
-    /// Notes what was committed.
-    pub fn committed(&self, target: TargetIndex, offsets: &[(TopicPartition, i64)]) {
+    /// A partition was given to this process. What is known of it counts only if it has been its own ever since.
+    pub fn given(&self, partition: &TopicPartition, assignment: u64) {
+        if self.assignments.insert(partition.clone(), assignment) != Some(assignment) {
+            self.forget(partition);
+        }
+        self.elsewhere.retain(|(_, other), _| other != partition);
+    }
+
+    /// A partition is another process's: what is known here will not be so for long.
+    pub fn taken(&self, partition: &TopicPartition) {
+        self.assignments.remove(partition);
+        self.forget(partition);
+    }
+
+    fn forget(&self, partition: &TopicPartition) {
+        for target in 0..self.targets.len() {
+            if let Some(noted) = self.noted(target, partition) {
+                self.former.insert((target, partition.clone()), noted);
+            }
+        }
+        self.marks.retain(|(_, marked), _| marked != partition);
+        self.epochs.remove(partition);
+        self.live.remove(partition);
+    }
+
+    /// The goals that others have to reach.
+    pub fn goals_elsewhere(&self) -> Vec<TopicPartition> {
+        self.goals.iter().map(|goal| goal.key().clone()).filter(|tp| !self.assignments.contains_key(tp)).collect()
+    }
+
+    /// Notes what others have committed.
+    pub fn committed_elsewhere(&self, target: TargetIndex, offsets: HashMap<TopicPartition, i64>) {
         for (partition, offset) in offsets {
+            self.elsewhere.insert((target, partition), offset);
+        }
+    }
+
+    /// Compares what is committed with what this process has committed, and notes where it is less: that is committed again.
+    /// Returns those, with both offsets.
+    pub fn put_back(
+        &self,
+        target: TargetIndex,
+        found: &HashMap<TopicPartition, i64>,
+    ) -> Vec<(TopicPartition, i64, i64)> {
+        let mut put_back = Vec::new();
+        for (partition, found) in found {
+            if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone()))
+                && let Some(committed) = mark.committed.filter(|committed| committed > found)
+            {
+                mark.committed = Some(*found);
+                put_back.push((partition.clone(), committed, *found));
+            }
+        }
+        put_back
+    }
+
+    /// What this process has committed for a target.
+    pub fn all_committed(&self, target: TargetIndex) -> Vec<TopicPartition> {
+        let own = self.marks.iter().filter(|mark| mark.key().0 == target && mark.committed.is_some());
+        own.map(|mark| mark.key().1.clone()).collect()
+    }
+
+    /// Notes what was committed.
+    pub fn committed(&self, target: TargetIndex, offsets: &[Noted]) {
+        for (partition, offset, _) in offsets {
             if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone())) {
                 mark.committed = Some(*offset);
             }
@@ -201,11 +369,17 @@ impl Progress {
         per_goal.sum()
     }
 
+    /// The watermark, here or elsewhere.
+    fn furthest(&self, target: TargetIndex, partition: &TopicPartition) -> Option<i64> {
+        let elsewhere = || self.elsewhere.get(&(target, partition.clone())).map(|offset| *offset);
+        self.watermark(target, partition).or_else(elsewhere)
+    }
+
     /// Whether this target has reached the goal in each of its partitions for which `counts` is true.
     pub fn reached(&self, target: TargetIndex, counts: impl Fn(&TopicPartition) -> bool) -> bool {
         self.goals
             .iter()
             .filter(|goal| counts(goal.key()))
-            .all(|goal| self.watermark(target, goal.key()).is_some_and(|mark| mark >= *goal.value()))
+            .all(|goal| self.furthest(target, goal.key()).is_some_and(|mark| mark >= *goal.value()))
     }
 }

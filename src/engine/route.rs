@@ -18,10 +18,12 @@ use super::flow::{Flow, Gate, Lane, Urgency};
 use super::lasting::Lasting;
 use super::life::{Life, Rounds};
 use super::messages::{Child, ChildGone, Drain, Drained, End, Leave, Ping, ReadState, Renew};
+use super::ownership::Ownership;
 use super::partition_consumer::PartitionConsumer;
 use super::preparation::Topics;
 use super::progress::{TargetIndex, TargetStats};
 use super::read_limit::ReadLimit;
+use super::recall::Recall;
 use super::refusals::millis;
 use super::retries::What;
 use super::router::Router;
@@ -41,6 +43,8 @@ const DISCOVERY: Duration = Duration::from_secs(5);
 const COMMIT: Duration = Duration::from_secs(1);
 /// Offsets of a group without members expire after a week without a commit: even idle partitions are committed.
 const COMMIT_ALL: u64 = 600;
+/// What is committed is looked at in so many rounds.
+const COMMIT_CHECK: u64 = 15;
 /// How often the targets' loads are compared.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -88,6 +92,14 @@ pub struct Route {
     pub(super) source: Option<Arc<Admin>>,
     pub(super) router: Option<Life<Router>>,
     pub(super) topics: Topics,
+    /// Which partitions of them are copied here.
+    pub(super) ownership: Ownership,
+    /// Whether the group it is in sends its word here.
+    pub(super) attends: bool,
+    /// Partitions that their targets are to let go of.
+    pub(super) recalls: HashMap<TopicPartition, Recall>,
+    /// The ids of the topics, as they were when they were seen last.
+    pub(super) ids: BTreeMap<String, String>,
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
@@ -123,6 +135,10 @@ impl Route {
             source: None,
             router: None,
             topics: Topics::new(),
+            ownership: Ownership::new(params.plan.keeping),
+            attends: false,
+            recalls: HashMap::new(),
+            ids: BTreeMap::new(),
             targets,
             stopping: None,
             reader: None,
@@ -152,7 +168,8 @@ impl Route {
             return;
         }
         let (plan, source, known) = (self.params.plan.clone(), self.source.clone(), self.topics.clone());
-        let work = spawn_blocking(move || look(&plan, source, &known));
+        let owned = self.ownership.of(&known);
+        let work = spawn_blocking(move || look(&plan, source, &known, &owned));
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
             let delay = match result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string()))) {
                 Ok(found) => {
@@ -190,9 +207,17 @@ impl Route {
             tracing::warn!(route = %self.name(), "no topic of cluster {} matches: see `anabranch plan`", self.params.plan.source.alias);
         }
         self.source = Some(found.source);
+        let anew = self.recreated(&found.ids);
+        let same = |(partition, _): &(&TopicPartition, &i64)| !anew.contains(*partition);
+        self.params.lasting.progress.saw_ends(found.ends.iter().filter(same));
+        if self.topics.is_empty() {
+            self.params.lasting.progress.set_goals(found.ends);
+        }
         self.topics = found.topics;
-        self.params.lasting.progress.set_goals(found.ends);
-        if let Err(fault) = self.spawn_consumers(ctx) {
+        for partition in anew {
+            self.look_again(&partition, None, ctx);
+        }
+        if let Err(fault) = self.share(ctx).and_then(|()| self.spawn_consumers(ctx)) {
             tracing::error!(route = %self.name(), "{fault}");
             self.source_fault = Some(fault);
             return;
@@ -225,8 +250,12 @@ impl Route {
         }
         self.commits += 1;
         let all = self.commits.is_multiple_of(COMMIT_ALL);
+        let check = self.params.plan.keeping.is_shared() && self.commits.is_multiple_of(COMMIT_CHECK);
         for target in 0..self.targets.len() {
-            self.commit_target(target, all, ctx);
+            self.commit_target(target, all, check, ctx);
+        }
+        if self.params.until_caught_up {
+            self.look_elsewhere();
         }
     }
 }
@@ -282,7 +311,10 @@ impl Handler<ReadState> for Route {
         if let Some(fault) = fault.as_ref().filter(|fault| fault.class == FaultClass::Crash) {
             return self.reader_gone(target, End::Stopped, fault.clone(), ctx);
         }
-        let stops = lost || fault.as_ref().is_some_and(|fault| fault.class == FaultClass::Config);
+        if let Some(fault) = fault.as_ref().filter(|_| lost) {
+            return self.lost_read(&partition, target, fault, ctx);
+        }
+        let stops = fault.as_ref().is_some_and(|fault| fault.class == FaultClass::Config);
         match (fault, target) {
             (Some(fault), Some(target)) if stops => self.gap(target, partition, fault),
             (Some(fault), Some(target)) => {

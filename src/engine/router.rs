@@ -11,7 +11,9 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
-use super::messages::{Attach, Attachment, BatchRead, ConsumerReady, Detach, Origin, Ping, Produce, Seek, TargetReady};
+use super::messages::{
+    Attach, Attachment, BatchRead, ConsumerReady, Detach, Forget, Origin, Ping, Produce, Seek, TargetReady,
+};
 use super::partition_consumer::PartitionConsumer;
 use super::progress::{Progress, TargetIndex};
 use super::target_producer::TargetProducer;
@@ -212,6 +214,14 @@ impl Handler<Detach> for Router {
     }
 }
 
+impl Handler<Forget> for Router {
+    type Result = ();
+
+    fn handle(&mut self, Forget(partition): Forget, _: &mut Self::Context) {
+        self.partitions.remove(&partition);
+    }
+}
+
 impl Handler<BatchRead> for Router {
     type Result = ();
 
@@ -228,6 +238,7 @@ impl Handler<BatchRead> for Router {
         }
         shared.next = Some(batch.range.end);
         self.progress.set_live(&batch.partition, batch.range.end);
+        self.progress.observe(&batch.partition, &batch.epochs);
         self.progress.read.add(batch.payload.record_count() as u64, batch.payload.data_bytes());
         let batch = Arc::new(batch);
         for (target, _) in &shared.followers {

@@ -100,6 +100,17 @@ impl Admin {
         Ok(topics.collect())
     }
 
+    /// The ids of these topics, which tell one from another of the same name. Left out: those that are not there, and all of a
+    /// cluster that tells no ids.
+    pub fn topic_ids<'a>(&self, topics: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, String>, Fault> {
+        let topics: Vec<&str> = topics.collect();
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let ids = ffi::topic_ids(self.client.inner(), &topics, TIMEOUT);
+        ids.map_err(|error| self.fault("ids of topics can't be read", &error))
+    }
+
     fn metadata(&self) -> Result<Metadata, Fault> {
         let doing = "its topics can't be listed";
         let deadline = Instant::now() + TIMEOUT;
@@ -180,6 +191,19 @@ impl Admin {
             "CreateTime".clone_into(stamp);
         }
         Ok(settings)
+    }
+
+    /// How long the coordinator waits for a sign of life of a member of this group, where it shares out partitions by itself
+    /// (`group.protocol=consumer`). `None` where it does not, or does not tell.
+    pub fn session_of_group(&self, group: &str) -> Result<Option<Duration>, Fault> {
+        let doing = format!("settings of group {group} can't be read");
+        let results = block_on(self.client.describe_configs([&ResourceSpecifier::Group(group)], &options()))
+            .map_err(|error| self.fault(&doing, &error))?;
+        let told = results.into_iter().filter_map(Result::ok);
+        let session =
+            told.flat_map(|resource| resource.entries).find(|entry| entry.name == "consumer.session.timeout.ms");
+        let millis = session.and_then(|entry| entry.value).and_then(|value| value.parse().ok());
+        Ok(millis.map(Duration::from_millis))
     }
 
     /// What these topics take, asked for together. Those that the cluster does not tell about are left out.

@@ -10,7 +10,9 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{Context, SERVE, control_config};
+use super::ffi;
 use crate::domain::fault::Fault;
+use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
 use crate::plan::ClusterSpec;
 
@@ -33,30 +35,43 @@ impl Group {
         Ok(Self { consumer, name: name.to_owned() })
     }
 
-    /// What is committed for these partitions; those without a commit are left out.
-    pub fn committed(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, Fault> {
+    /// What is committed for these partitions, and the note with it; those without a commit are left out. What other tools have
+    /// committed has an empty note.
+    pub fn committed_with_notes(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, (i64, Note)>, Fault> {
         let mut query = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             query.add_partition(&partition.topic, partition.partition);
         }
         let answer = self.consumer.committed_offsets(query, TIMEOUT).map_err(|error| self.fault("read", &error))?;
         let mut committed = HashMap::new();
-        for element in answer.elements() {
+        for (element, metadata) in answer.elements().iter().zip(ffi::metadata_of(&answer)) {
             element.error().map_err(|error| self.fault("read", &error))?;
             if let Offset::Offset(offset) = element.offset() {
-                committed.insert(TopicPartition::new(element.topic(), element.partition()), offset);
+                // whatever another tool has written there is no note of ours
+                let note = serde_json::from_slice(&metadata).unwrap_or_default();
+                committed.insert(TopicPartition::new(element.topic(), element.partition()), (offset, note));
             }
         }
         Ok(committed)
     }
 
-    /// Commits these offsets and waits for the broker's word.
-    pub fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), Fault> {
+    /// The same without the notes.
+    pub fn committed(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, Fault> {
+        let committed = self.committed_with_notes(partitions)?;
+        Ok(committed.into_iter().map(|(partition, (offset, _))| (partition, offset)).collect())
+    }
+
+    /// Commits these offsets, each with its note, and waits for the broker's word.
+    pub fn commit(&self, offsets: &[(TopicPartition, i64, Note)]) -> Result<(), Fault> {
         self.serve();
         let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for (partition, offset) in offsets {
-            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*offset))
-                .map_err(|error| self.fault("be committed", &error))?;
+        for (partition, offset, note) in offsets {
+            let mut element = list.add_partition(&partition.topic, partition.partition);
+            element.set_offset(Offset::Offset(*offset)).map_err(|error| self.fault("be committed", &error))?;
+            element.set_metadata(serde_json::to_string(note).unwrap_or_default());
         }
         self.consumer.commit(&list, CommitMode::Sync).map_err(|error| self.fault("be committed", &error))
     }

@@ -16,7 +16,10 @@ mod client;
 mod fault_map;
 mod ffi;
 pub mod group;
+pub mod lease;
+pub mod membership;
 pub mod mock;
+pub mod probe;
 pub mod reader;
 #[cfg(test)]
 mod tests;

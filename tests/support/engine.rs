@@ -119,18 +119,6 @@ impl Engine {
         throughout(time, || self.assert_running());
     }
 
-    /// SIGSTOP: it keeps its connections, and does nothing.
-    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
-    pub fn freeze(&self) {
-        self.process.signal("STOP");
-    }
-
-    /// SIGCONT.
-    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
-    pub fn thaw(&self) {
-        self.process.signal("CONT");
-    }
-
     /// The most memory that it was seen to occupy, in bytes.
     #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
     pub fn peak_memory(&mut self) -> u64 {
@@ -146,6 +134,16 @@ impl Engine {
     pub fn drain(self) -> Finished {
         self.terminate();
         self.wait(seconds(40))
+    }
+
+    /// SIGSTOP: it keeps its connections and does nothing.
+    pub fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.process.signal("CONT");
     }
 
     /// SIGKILL.

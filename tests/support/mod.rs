@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod records;
 pub mod topic;
 pub mod trio;
+pub mod watermarks;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -90,6 +90,7 @@ public final class Agent {
             case "acknowledged": return Load.acknowledged(request, rows);
             case "stop_load": return Load.stop(request);
             case "look": return Load.look(request);
+            case "set_offset": return Topics.setOffset(request);
             case "write_exact": return Writer.exact(request);
             case "write_bulk": return Writer.bulk(request, in);
             case "dump": return Reader.dump(request, rows);

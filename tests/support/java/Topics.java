@@ -181,17 +181,29 @@ final class Topics {
         return reply;
     }
 
-    /** The offsets that a group has committed, by topic and partition. */
+    /** The offsets that a group has committed, by topic and partition; or the notes with them. */
     static JsonNode committed(JsonNode request) throws Exception {
         String group = request.get("group").textValue();
+        boolean notes = request.path("notes").booleanValue();
         Map<TopicPartition, OffsetAndMetadata> committed =
             admin(request).listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get();
         ObjectNode reply = Agent.JSON.createObjectNode();
         committed.forEach((partition, offset) -> {
             if (offset != null) {
-                reply.withObjectProperty(partition.topic()).put(String.valueOf(partition.partition()), offset.offset());
+                ObjectNode topic = reply.withObjectProperty(partition.topic());
+                String number = String.valueOf(partition.partition());
+                topic = notes ? topic.put(number, offset.metadata()) : topic.put(number, offset.offset());
             }
         });
         return reply;
+    }
+
+    /** Sets offsets of a group without members, as an operator does with Kafka's own tool. */
+    static JsonNode setOffset(JsonNode request) throws Exception {
+        TopicPartition partition = new TopicPartition(topic(request), request.get("partition").intValue());
+        OffsetAndMetadata offset = new OffsetAndMetadata(request.get("offset").longValue());
+        String group = request.get("group").textValue();
+        admin(request).alterConsumerGroupOffsets(group, Map.of(partition, offset)).all().get();
+        return Agent.JSON.nullNode();
     }
 }
