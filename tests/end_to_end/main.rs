@@ -26,3 +26,4 @@ mod slow;
 mod takeover;
 mod time_outs;
 mod topics;
+mod trio;

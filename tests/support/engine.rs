@@ -14,7 +14,7 @@ use super::process::{Tethered, resident_memory};
 use super::{run_folder, seconds, throughout, within};
 
 /// What the process may hold besides the in-flight bytes.
-const MEMORY_BESIDES: u64 = 128 << 20;
+pub const MEMORY_BESIDES: u64 = 128 << 20;
 
 /// A running engine.
 pub struct Engine {
@@ -119,6 +119,12 @@ impl Engine {
         throughout(time, || self.assert_running());
     }
 
+    /// The most memory that it was seen to occupy, in bytes.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+    pub fn peak_memory(&mut self) -> u64 {
+        self.process.peak_memory()
+    }
+
     /// Sends SIGTERM, upon which it drains.
     pub fn terminate(&self) {
         self.process.signal("TERM");
@@ -189,6 +195,12 @@ impl Finished {
             assert!(memory <= budget + MEMORY_BESIDES, "{memory} bytes of memory, with {budget} in flight allowed");
         }
         finished
+    }
+
+    /// The most memory that it was seen to occupy, in bytes.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+    pub const fn peak_memory(&self) -> u64 {
+        self.peak_memory
     }
 
     /// All that it printed.

@@ -28,13 +28,16 @@ final class Topics {
 
     private Topics() {}
 
-    /** The client for a cluster's address without security, made once. */
+    /** The client for a cluster's address without security, made once; "patience_ms" is for those who rather ask again. */
     static Admin admin(JsonNode request) {
-        return ADMINS.computeIfAbsent(request.get("bootstrap").textValue(), bootstrap -> {
+        String bootstrap = request.get("bootstrap").textValue();
+        // where there are several brokers, another one may answer
+        int patience = request.path("patience_ms").asInt(bootstrap.contains(",") ? 3000 : 10000);
+        return ADMINS.computeIfAbsent(bootstrap + " " + patience, name -> {
             Map<String, Object> properties = new HashMap<>();
             properties.put("bootstrap.servers", bootstrap);
-            properties.put("default.api.timeout.ms", 20000);
-            properties.put("request.timeout.ms", 10000);
+            properties.put("default.api.timeout.ms", request.has("patience_ms") ? 2 * patience : 20000);
+            properties.put("request.timeout.ms", patience);
             properties.put("reconnect.backoff.max.ms", 200);
             return Admin.create(properties);
         });
