@@ -1,8 +1,9 @@
 //! What a route wants of its source: a reader, and what topics there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::gaps::Ids;
 use super::preparation::{Topics, discover, partitions_of};
 use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
@@ -26,7 +27,7 @@ pub(super) struct Found {
     pub(super) topics: Topics,
     pub(super) unreadable: Vec<Fault>,
     /// The topics' ids, where the cluster tells them.
-    pub(super) ids: BTreeMap<String, String>,
+    pub(super) ids: Ids,
     /// Where the partitions end that were asked for.
     pub(super) ends: HashMap<TopicPartition, i64>,
 }

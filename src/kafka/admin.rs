@@ -100,9 +100,12 @@ impl Admin {
         Ok(topics.collect())
     }
 
-    /// The ids of these topics, which tell one from another of the same name. Left out: those that are not there, and all of a
-    /// cluster that tells no ids.
-    pub fn topic_ids<'a>(&self, topics: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, String>, Fault> {
+    /// The ids of these topics, which tell one from another of the same name; `None` where the cluster tells no ids. Those that are
+    /// not there are left out.
+    pub fn topic_ids<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, Option<String>>, Fault> {
         let topics: Vec<&str> = topics.collect();
         if topics.is_empty() {
             return Ok(BTreeMap::new());

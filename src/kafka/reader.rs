@@ -27,6 +27,17 @@ const TAKE: usize = 256;
 /// How often the client's own events are served, and streams are looked after, when nothing happens.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// What says that the source does not have what comes next, or not any more: the topic may be gone, or be another one by now.
+const LOST: [RDKafkaErrorCode; 7] = [
+    RDKafkaErrorCode::OffsetOutOfRange,
+    RDKafkaErrorCode::AutoOffsetReset,
+    RDKafkaErrorCode::LogTruncation,
+    RDKafkaErrorCode::UnknownTopic,
+    RDKafkaErrorCode::UnknownTopicOrPartition,
+    RDKafkaErrorCode::UnknownTopicId,
+    RDKafkaErrorCode::UnknownPartition,
+];
+
 /// A [`Reader`] on librdkafka.
 #[derive(Debug)]
 pub struct KafkaReader {
@@ -371,8 +382,7 @@ impl Reading {
                     let reason =
                         format!("cluster {alias}: {} can't be read from offset {}: {text}", self.partition, open.end);
                     let fault = Fault::new(class_of(code), reason);
-                    let lost = [RDKafkaErrorCode::OffsetOutOfRange, RDKafkaErrorCode::AutoOffsetReset].contains(&code);
-                    return if lost { Filled::Lost(fault) } else { Filled::Broken(fault) };
+                    return if LOST.contains(&code) { Filled::Lost(fault) } else { Filled::Broken(fault) };
                 }
             }
             let cost = cost(message);
