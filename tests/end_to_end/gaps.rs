@@ -6,6 +6,7 @@ use crate::support::cluster::{Regions, regions};
 use crate::support::config::Config;
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
+use crate::support::listeners::Listener;
 use crate::support::log::{Log, text};
 use crate::support::records::Bulk;
 use crate::support::topic::Topic;
@@ -229,13 +230,15 @@ impl Unclean {
     }
 
     /// Has the follower lead, without what only the leader has, and writes `more` records there.
-    fn elect(&self, more: i64) {
+    fn elect(&mut self, more: i64) {
         self.trio.node(self.leader).broker.kill();
         self.trio.restart(self.follower);
         self.trio.elect_unclean(&self.source.name, 0);
         eventually(seconds(60), "the follower leads", || {
             self.trio.placements(&self.source.name)[&0].leader == Some(self.follower)
         });
+        // the other client had better not look for the one that is gone
+        self.source.bootstrap = self.trio.node(self.follower).broker.address(Listener::Plaintext);
         assert_eq!(self.source.end(), 1_000, "the follower has what both had");
         if more > 0 {
             self.source.fill(more, Bulk::over(1).numbered_from(1_000_000));
@@ -261,7 +264,7 @@ fn assert_truncated(regions: &Regions, source: &Topic, log: &Log, more: i64) {
 
 fn truncated_while_nobody_looks(topic: &str, more: i64) {
     let regions = regions();
-    let unclean = Unclean::start(topic);
+    let mut unclean = Unclean::start(topic);
     let config = unclean.config(&regions);
     unclean.write_to_the_leader_alone();
     Engine::run_until_caught_up(&config).assert_code(0);
@@ -273,7 +276,7 @@ fn truncated_while_nobody_looks(topic: &str, more: i64) {
 
 fn truncated_while_it_runs(topic: &str, more: i64) {
     let regions = regions();
-    let unclean = Unclean::start(topic);
+    let mut unclean = Unclean::start(topic);
     let config = unclean.config(&regions);
     unclean.write_to_the_leader_alone();
     let mut engine = Engine::run(&config);
