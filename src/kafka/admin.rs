@@ -110,8 +110,12 @@ impl Admin {
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let ids = ffi::topic_ids(self.client.inner(), &topics, TIMEOUT);
-        ids.map_err(|error| self.fault("ids of topics can't be read", &error))
+        let doing = "ids of topics can't be read";
+        // the controller is asked for them, and who that is the client finds out every five minutes: one that is down would
+        // be waited for that long. Whoever answers knows one that is up.
+        let asked = self.client.inner().fetch_metadata(topics.first().copied(), TIMEOUT);
+        asked.map_err(|error| self.fault(doing, &error))?;
+        ffi::topic_ids(self.client.inner(), &topics, TIMEOUT).map_err(|error| self.fault(doing, &error))
     }
 
     fn metadata(&self) -> Result<Metadata, Fault> {
