@@ -1,7 +1,7 @@
 //! Partitions that targets let go of while they run: to be another process's, or to be begun with anew because the source does not
 //! have what comes next. What is with the writers is finished first, so that the watermarks are final.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use actix::{AsyncContext, Context, Handler};
 
@@ -11,6 +11,7 @@ use super::retries::What;
 use super::route::{Index, Route};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::admin::TopicIds;
 
 /// A partition that targets are to let go of.
 #[derive(Debug)]
@@ -76,13 +77,12 @@ impl Route {
     }
 
     /// Partitions of topics that are not the same any more.
-    pub(super) fn recreated(&mut self, ids: &BTreeMap<String, String>) -> HashSet<TopicPartition> {
-        let is_other =
-            |topic: &str| matches!((self.ids.get(topic), ids.get(topic)), (Some(was), Some(is)) if was != is);
+    pub(super) fn recreated(&mut self, ids: &TopicIds) -> HashSet<TopicPartition> {
+        let is_other = |topic: &str| matches!((self.ids.get(topic), ids.get(topic)), (Some(Some(was)), Some(Some(is))) if was != is);
         let mut partitions = self.ownership.of(&self.topics);
         partitions.retain(|partition| is_other(&partition.topic));
         // what is not there now may come back, as another
-        self.ids.extend(ids.iter().map(|(topic, id)| (topic.clone(), id.clone())));
+        self.ids.extend(ids.clone());
         partitions.into_iter().collect()
     }
 

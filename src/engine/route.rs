@@ -34,7 +34,7 @@ use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::state::{TargetFacts, Trouble};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
-use crate::kafka::admin::Admin;
+use crate::kafka::admin::{Admin, TopicIds};
 use crate::plan::RoutePlan;
 
 /// New topics and partitions have to be noticed within 10 s.
@@ -99,7 +99,7 @@ pub struct Route {
     /// Partitions that their targets are to let go of.
     pub(super) recalls: HashMap<TopicPartition, Recall>,
     /// The ids of the topics, as they were when they were seen last.
-    pub(super) ids: BTreeMap<String, String>,
+    pub(super) ids: TopicIds,
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
@@ -138,7 +138,7 @@ impl Route {
             ownership: Ownership::new(params.plan.keeping),
             attends: false,
             recalls: HashMap::new(),
-            ids: BTreeMap::new(),
+            ids: TopicIds::new(),
             targets,
             stopping: None,
             reader: None,
