@@ -19,6 +19,8 @@ pub(super) struct Recall {
     /// The targets that still have something of it under way.
     holders: HashSet<Index>,
     then: Then,
+    /// Which one it is: what is late of another one is not of this.
+    number: u64,
 }
 
 /// What follows once nobody has anything of it any more.
@@ -72,6 +74,10 @@ impl Route {
             return self.look_again(partition, target, ctx);
         }
         tracing::debug!(route = %self.name(), %partition, delay_ms = millis(delay), "again and again");
+        if target.is_none() {
+            let reason = fault.reason.clone();
+            self.params.lasting.status.change(|facts| drop(facts.unreadable.insert(partition.clone(), reason)));
+        }
         let partition = partition.clone();
         ctx.run_later(delay, move |this, ctx| this.look_again(&partition, target, ctx));
     }
@@ -95,9 +101,10 @@ impl Route {
 
     fn recall(&mut self, partition: &TopicPartition, targets: Vec<Index>, then: Then, ctx: &mut Context<Self>) {
         let holders = targets.into_iter().filter(|index| self.releases(*index, partition)).collect();
-        self.recalls.insert(partition.clone(), Recall { holders, then });
-        let late = partition.clone();
-        ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, ctx));
+        self.recalled += 1;
+        let (late, number) = (partition.clone(), self.recalled);
+        self.recalls.insert(partition.clone(), Recall { holders, then, number });
+        ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, number, ctx));
     }
 
     /// Has a target let go of a partition; says whether that has to be waited for.
@@ -160,8 +167,8 @@ impl Route {
 
     /// The targets that still have something of a partition with their writers are ended: what a writer has can't be taken back
     /// in part.
-    fn overdue(&mut self, partition: &TopicPartition, ctx: &mut Context<Self>) {
-        let Some(recall) = self.recalls.get(partition) else { return };
+    fn overdue(&mut self, partition: &TopicPartition, number: u64, ctx: &mut Context<Self>) {
+        let Some(recall) = self.recalls.get(partition).filter(|recall| recall.number == number) else { return };
         for index in recall.holders.clone() {
             let seconds = self.params.drain.as_secs();
             let reason = format!("{partition}: it did not finish in {seconds} s what it has to let go of");

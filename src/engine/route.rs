@@ -98,6 +98,8 @@ pub struct Route {
     pub(super) attends: bool,
     /// Partitions that their targets are to let go of.
     pub(super) recalls: HashMap<TopicPartition, Recall>,
+    /// How many there were so far.
+    pub(super) recalled: u64,
     /// The ids of the topics, as they were when they were seen last.
     pub(super) ids: TopicIds,
     pub(super) targets: Vec<TargetSlot>,
@@ -138,6 +140,7 @@ impl Route {
             ownership: Ownership::new(params.plan.keeping),
             attends: false,
             recalls: HashMap::new(),
+            recalled: 0,
             ids: TopicIds::new(),
             targets,
             stopping: None,
