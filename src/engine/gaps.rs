@@ -1,13 +1,13 @@
 //! What the source does not have any more though a target needs it. Looked for before a target begins with a partition, and again
 //! whenever a read can't go on: nothing is skipped behind anybody's back. All of it blocks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::domain::fault::Fault;
 use crate::domain::gap::{Gap, GapKind, epoch_of};
 use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::admin::{Admin, OffsetAt};
+use crate::kafka::admin::{Admin, OffsetAt, TopicIds};
 use crate::kafka::probe::{Probe, Seen};
 use crate::plan::ClusterSpec;
 
@@ -20,13 +20,15 @@ pub(super) struct Resume {
     pub(super) note: Note,
     /// The furthest end of the partition that this process has seen.
     pub(super) end: Option<i64>,
+    /// Whether nobody knows of a watermark.
+    pub(super) fresh: bool,
 }
 
 /// What the source has now.
 struct Present {
     first: HashMap<TopicPartition, i64>,
     end: HashMap<TopicPartition, i64>,
-    ids: BTreeMap<String, String>,
+    ids: TopicIds,
 }
 
 /// Finds the gaps of partitions that a target is to go on with.
@@ -34,7 +36,7 @@ pub(super) fn find(
     cluster: &ClusterSpec,
     source: &Admin,
     resumes: &HashMap<TopicPartition, Resume>,
-    ids: &BTreeMap<String, String>,
+    ids: &TopicIds,
 ) -> Result<HashMap<TopicPartition, Gap>, Fault> {
     let partitions: Vec<TopicPartition> = resumes.keys().cloned().collect();
     let present = Present {
@@ -99,7 +101,7 @@ impl Present {
     fn plain_gap(&self, partition: &TopicPartition, resume: &Resume) -> Option<Gap> {
         let (first, end) = (*self.first.get(partition)?, *self.end.get(partition)?);
         let from = resume.from;
-        let id = self.ids.get(&*partition.topic);
+        let id = self.ids.get(&*partition.topic).and_then(Option::as_ref);
         if let (Some(was), Some(is)) = (&resume.note.topic_id, id)
             && was != is
         {

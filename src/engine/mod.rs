@@ -33,6 +33,7 @@ pub mod partition_consumer;
 pub mod preparation;
 pub mod progress;
 pub mod read_limit;
+mod readying;
 mod recall;
 pub mod refusals;
 pub mod refused;

@@ -1,6 +1,6 @@
 //! What has to be known and done before partitions can be copied: topics, offsets, watermarks. All of it blocks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -14,7 +14,7 @@ use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::TargetTopic;
-use crate::kafka::admin::{Admin, NewTopicSpec, OffsetAt, TopicInfo};
+use crate::kafka::admin::{Admin, NewTopicSpec, OffsetAt, TopicIds, TopicInfo};
 use crate::kafka::group::Group;
 use crate::plan::{RoutePlan, Selected, TargetPlan, TopicSelection};
 
@@ -182,6 +182,9 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
             Ok(topic) => {
                 let limits = limits.get(&*topic.name).copied().unwrap_or_default();
                 let topic = Arc::new(TargetTopic { limits, ..topic });
+                if existing.contains_key(&*topic.name) {
+                    tell_of_strangers(clients, request, name, &topic, &starts);
+                }
                 for partition in request.partitions.iter().filter(|partition| *partition.topic == **name) {
                     let Some(resume) = starts.get(partition) else { continue };
                     let gap = gaps.remove(partition);
@@ -189,7 +192,13 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
                         prepared.gaps.push((partition.clone(), gap.clone()));
                         continue;
                     }
-                    prepared.partitions.push(ready(partition, &topic, resume, gap, ids.get(name)));
+                    prepared.partitions.push(ready(
+                        partition,
+                        &topic,
+                        resume,
+                        gap,
+                        ids.get(name).and_then(Option::as_ref),
+                    ));
                 }
             }
             // one topic's trouble is its own; trouble with the cluster is everybody's
@@ -198,6 +207,29 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
         }
     }
     Ok(prepared)
+}
+
+/// Says so where a target has records and nobody knows of a watermark: with a topic its groups' offsets are deleted, so one
+/// that was created anew while no process ran looks like one that was never copied. Nothing depends on it.
+fn tell_of_strangers(
+    clients: &Clients,
+    request: &Request,
+    source_topic: &str,
+    topic: &TargetTopic,
+    starts: &HashMap<TopicPartition, Resume>,
+) {
+    let fresh = |(partition, resume): &(&TopicPartition, &Resume)| resume.fresh && *partition.topic == *source_topic;
+    let numbers = starts.iter().filter(fresh).map(|(partition, _)| partition.partition);
+    let there: Vec<TopicPartition> = numbers
+        .filter(|number| *number < topic.partitions)
+        .map(|number| TopicPartition::new(topic.name.clone(), number))
+        .collect();
+    let records = clients.target.offsets(&there, OffsetAt::Latest).map_or(0, |ends| ends.values().sum());
+    if records > 0 && request.route.keeping.keeps_progress() {
+        let (route, target) = (&request.route.name, request.target.name());
+        tracing::warn!(%route, target, topic = source_topic, target_topic = %topic.name, records,
+            "no watermark is known, and the target has records: was the source topic created anew, or did its offsets expire?");
+    }
 }
 
 /// A partition that can be copied, behind its gap where it has one.
@@ -272,7 +304,7 @@ fn make_ready(
 /// New starts are committed at once, before anything is copied: that is how a later process knows them from newborn
 /// ones. At the first start ever one process does so for the partitions of all processes, or they would take each other's
 /// commits for a sign that theirs are newborn.
-fn starts(clients: &Clients, request: &Request) -> Result<(Ids, HashMap<TopicPartition, Resume>), Fault> {
+fn starts(clients: &Clients, request: &Request) -> Result<(TopicIds, HashMap<TopicPartition, Resume>), Fault> {
     let ids = clients.source.topic_ids(request.topics.keys().map(String::as_str))?;
     let mut starts: HashMap<TopicPartition, (i64, Note)> = request.known.clone();
     let unknown: Vec<TopicPartition> =
@@ -286,21 +318,32 @@ fn starts(clients: &Clients, request: &Request) -> Result<(Ids, HashMap<TopicPar
             let reason = "another process is to have a part of it: what is left is looked at anew";
             return Err(Fault::new(FaultClass::System, reason));
         }
-        let note =
-            |tp: &TopicPartition, start| Note { topic_id: ids.get(&*tp.topic).cloned(), start, ..Note::default() };
+        let note = |tp: &TopicPartition, start| Note {
+            topic_id: ids.get(&*tp.topic).cloned().flatten(),
+            start,
+            ..Note::default()
+        };
         let offsets: Vec<Noted> =
             fresh.iter().map(|(tp, offset)| (tp.clone(), *offset, note(tp, Some(*offset)))).collect();
         group.commit(&offsets)?;
     }
+    let is_fresh: HashSet<TopicPartition> = fresh.keys().cloned().collect();
     for (partition, offset) in fresh {
-        let note = Note { topic_id: ids.get(&*partition.topic).cloned(), start: Some(offset), ..Note::default() };
+        let note =
+            Note { topic_id: ids.get(&*partition.topic).cloned().flatten(), start: Some(offset), ..Note::default() };
         starts.entry(partition).or_insert((offset, note));
     }
     let resume = |(partition, (from, note))| {
         let end = request.ends.get(&partition).copied();
-        (partition, Resume { from, note, end })
+        let fresh = is_fresh.contains(&partition);
+        (partition, Resume { from, note, end, fresh })
     };
-    Ok((ids, starts.into_iter().filter(|(partition, _)| request.partitions.contains(partition)).map(resume).collect()))
+    // one whose topic had an id and is not there now is looked at when it is back
+    let is_there = |(partition, (_, note)): &(TopicPartition, (i64, Note))| {
+        request.partitions.contains(partition) && (note.topic_id.is_none() || ids.contains_key(&*partition.topic))
+    };
+    let resumes = starts.into_iter().filter(is_there).map(resume).collect();
+    Ok((ids, resumes))
 }
 
 /// Adds what is committed, or was known formerly, to the starts; returns where the others begin, which nobody has begun with.
@@ -333,9 +376,6 @@ fn unknown_starts(
     let newborn: Vec<TopicPartition> = unknown.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
     clients.source.offsets(&newborn, OffsetAt::Earliest)
 }
-
-/// The ids of topics by their names.
-type Ids = BTreeMap<String, String>;
 
 /// The offsets that a `start` means for these partitions.
 pub fn starting_offsets(

@@ -1,7 +1,7 @@
 //! Partitions that targets let go of while they run: to be another process's, or to be begun with anew because the source does not
 //! have what comes next. What is with the writers is finished first, so that the watermarks are final.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use actix::{AsyncContext, Context, Handler};
 
@@ -11,6 +11,7 @@ use super::retries::What;
 use super::route::{Index, Route};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::admin::TopicIds;
 
 /// A partition that targets are to let go of.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Recall {
     /// The targets that still have something of it under way.
     holders: HashSet<Index>,
     then: Then,
+    /// Which one it is: what is late of another one is not of this.
+    number: u64,
 }
 
 /// What follows once nobody has anything of it any more.
@@ -71,18 +74,21 @@ impl Route {
             return self.look_again(partition, target, ctx);
         }
         tracing::debug!(route = %self.name(), %partition, delay_ms = millis(delay), "again and again");
+        if target.is_none() {
+            let reason = fault.reason.clone();
+            self.params.lasting.status.change(|facts| drop(facts.unreadable.insert(partition.clone(), reason)));
+        }
         let partition = partition.clone();
         ctx.run_later(delay, move |this, ctx| this.look_again(&partition, target, ctx));
     }
 
     /// Partitions of topics that are not the same any more.
-    pub(super) fn recreated(&mut self, ids: &BTreeMap<String, String>) -> HashSet<TopicPartition> {
-        let is_other =
-            |topic: &str| matches!((self.ids.get(topic), ids.get(topic)), (Some(was), Some(is)) if was != is);
+    pub(super) fn recreated(&mut self, ids: &TopicIds) -> HashSet<TopicPartition> {
+        let is_other = |topic: &str| matches!((self.ids.get(topic), ids.get(topic)), (Some(Some(was)), Some(Some(is))) if was != is);
         let mut partitions = self.ownership.of(&self.topics);
         partitions.retain(|partition| is_other(&partition.topic));
         // what is not there now may come back, as another
-        self.ids.extend(ids.iter().map(|(topic, id)| (topic.clone(), id.clone())));
+        self.ids.extend(ids.clone());
         partitions.into_iter().collect()
     }
 
@@ -95,9 +101,10 @@ impl Route {
 
     fn recall(&mut self, partition: &TopicPartition, targets: Vec<Index>, then: Then, ctx: &mut Context<Self>) {
         let holders = targets.into_iter().filter(|index| self.releases(*index, partition)).collect();
-        self.recalls.insert(partition.clone(), Recall { holders, then });
-        let late = partition.clone();
-        ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, ctx));
+        self.recalled += 1;
+        let (late, number) = (partition.clone(), self.recalled);
+        self.recalls.insert(partition.clone(), Recall { holders, then, number });
+        ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, number, ctx));
     }
 
     /// Has a target let go of a partition; says whether that has to be waited for.
@@ -160,8 +167,8 @@ impl Route {
 
     /// The targets that still have something of a partition with their writers are ended: what a writer has can't be taken back
     /// in part.
-    fn overdue(&mut self, partition: &TopicPartition, ctx: &mut Context<Self>) {
-        let Some(recall) = self.recalls.get(partition) else { return };
+    fn overdue(&mut self, partition: &TopicPartition, number: u64, ctx: &mut Context<Self>) {
+        let Some(recall) = self.recalls.get(partition).filter(|recall| recall.number == number) else { return };
         for index in recall.holders.clone() {
             let seconds = self.params.drain.as_secs();
             let reason = format!("{partition}: it did not finish in {seconds} s what it has to let go of");

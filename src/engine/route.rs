@@ -34,7 +34,7 @@ use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::state::{TargetFacts, Trouble};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
-use crate::kafka::admin::Admin;
+use crate::kafka::admin::{Admin, TopicIds};
 use crate::plan::RoutePlan;
 
 /// New topics and partitions have to be noticed within 10 s.
@@ -98,8 +98,10 @@ pub struct Route {
     pub(super) attends: bool,
     /// Partitions that their targets are to let go of.
     pub(super) recalls: HashMap<TopicPartition, Recall>,
+    /// How many there were so far.
+    pub(super) recalled: u64,
     /// The ids of the topics, as they were when they were seen last.
-    pub(super) ids: BTreeMap<String, String>,
+    pub(super) ids: TopicIds,
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
@@ -138,7 +140,8 @@ impl Route {
             ownership: Ownership::new(params.plan.keeping),
             attends: false,
             recalls: HashMap::new(),
-            ids: BTreeMap::new(),
+            recalled: 0,
+            ids: TopicIds::new(),
             targets,
             stopping: None,
             reader: None,

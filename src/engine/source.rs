@@ -1,13 +1,13 @@
 //! What a route wants of its source: a reader, and what topics there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::preparation::{Topics, discover, partitions_of};
 use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
-use crate::kafka::admin::{Admin, OffsetAt};
+use crate::kafka::admin::{Admin, OffsetAt, TopicIds};
 use crate::kafka::reader::KafkaReader;
 use crate::plan::RoutePlan;
 
@@ -26,7 +26,7 @@ pub(super) struct Found {
     pub(super) topics: Topics,
     pub(super) unreadable: Vec<Fault>,
     /// The topics' ids, where the cluster tells them.
-    pub(super) ids: BTreeMap<String, String>,
+    pub(super) ids: TopicIds,
     /// Where the partitions end that were asked for.
     pub(super) ends: HashMap<TopicPartition, i64>,
 }

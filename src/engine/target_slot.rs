@@ -1,6 +1,6 @@
 //! A target's place in its route: prepared, running, or waiting to be tried again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,45 +12,41 @@ use super::cast::Cast;
 use super::children::is_escalated;
 use super::clock::now;
 use super::life::Rounds;
-use super::messages::{Adopt, Child, ChildGone, Drain, TargetReady};
+use super::messages::{Child, ChildGone, Drain, TargetReady};
 use super::ownership::Ownership;
-use super::preparation::{Clients, Prepared, Ready, Request, Topics, group_name, prepare};
-use super::retries::What;
+use super::preparation::Topics;
 use super::route::{Index, Route};
 use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::gap::{Gap, GapKind};
-use crate::domain::note::Note;
+use crate::domain::gap::Gap;
 use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::admin::Admin;
 use crate::kafka::group::Group;
-use crate::plan::{RoutePlan, TargetPlan};
 
 /// A target's actors, its clients, and what keeps it from being written.
 #[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
 #[derive(Default)]
 pub(super) struct TargetSlot {
     /// Its watermarks on the source; once it was prepared, and where progress is kept.
-    group: Option<Arc<Group>>,
+    pub(super) group: Option<Arc<Group>>,
     /// When topics that were refused were looked at last.
-    looked: Option<Duration>,
+    pub(super) looked: Option<Duration>,
     pub(super) cast: Option<Cast>,
     pub(super) generation: u64,
     /// Whether its preparation is under way, or waits for its next attempt.
-    busy: bool,
+    pub(super) busy: bool,
     /// Withdraws the preparation that is under way.
-    withdrawn: Arc<AtomicBool>,
-    prepared_once: bool,
+    pub(super) withdrawn: Arc<AtomicBool>,
+    pub(super) prepared_once: bool,
     /// Partitions that are written.
     pub(super) written: HashSet<TopicPartition>,
-    refused: BTreeMap<String, Fault>,
+    pub(super) refused: BTreeMap<String, Fault>,
     /// Partitions that can't be read for this target until somebody changes something.
-    gaps: BTreeMap<TopicPartition, Fault>,
+    pub(super) gaps: BTreeMap<TopicPartition, Fault>,
     /// Gaps that were told, and are there still.
-    told: BTreeMap<TopicPartition, Gap>,
-    fault: Option<Fault>,
+    pub(super) told: BTreeMap<TopicPartition, Gap>,
+    pub(super) fault: Option<Fault>,
     committing: bool,
     /// Its actors are gone, and its writer is being closed.
     closing: bool,
@@ -138,7 +134,7 @@ impl TargetSlot {
 
     /// The topics of which not all is written that is copied here, with what is copied of them. Those that were refused are
     /// looked at again now and then.
-    fn to_prepare(&self, topics: &Topics, ownership: &Ownership) -> (Topics, Vec<TopicPartition>) {
+    pub(super) fn to_prepare(&self, topics: &Topics, ownership: &Ownership) -> (Topics, Vec<TopicPartition>) {
         let stopped = |name: &str| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == *name);
         let rests = self.looked.is_some_and(|at| now().saturating_sub(at) < CHECK);
         let mut owned = ownership.of(topics);
@@ -155,176 +151,6 @@ impl TargetSlot {
 }
 
 impl Route {
-    /// Makes a target ready for what it does not write yet, on a thread that may block.
-    pub(super) fn prepare_target(&mut self, index: Index, ctx: &mut Context<Self>) {
-        let Some(source) = self.source.clone() else { return };
-        let plan = self.params.plan.clone();
-        let slot = &mut self.targets[index];
-        let (topics, partitions) = slot.to_prepare(&self.topics, &self.ownership);
-        if slot.busy || self.stopping.is_some() || (topics.is_empty() && slot.cast.is_some()) {
-            return;
-        }
-        slot.busy = true;
-        let (target, all) = (plan.targets[index].clone(), self.topics.clone());
-        let progress = &self.params.lasting.progress;
-        let known = known(progress, index, &partitions, &slot.gaps);
-        let former = |tp: &TopicPartition| Some((tp.clone(), progress.former(index, tp)?));
-        let former = partitions.iter().filter_map(former).collect();
-        let ends = partitions.iter().filter_map(|tp| Some((tp.clone(), progress.end(tp)?))).collect();
-        let asked: HashSet<TopicPartition> = partitions.iter().chain(&slot.written).cloned().collect();
-        let assignments: HashMap<TopicPartition, Option<u64>> =
-            partitions.iter().map(|partition| (partition.clone(), self.ownership.assignment(partition))).collect();
-        let (first, leads) = (!slot.prepared_once, self.ownership.leads(&all));
-        let withdrawn = Arc::<AtomicBool>::default();
-        slot.withdrawn = withdrawn.clone();
-        let route = plan;
-        let request = Request { route, target, topics, partitions, known, former, ends, all, first, leads, withdrawn };
-        slot.looked = Some(now());
-        let life = slot.cast.as_ref().map(|_| slot.generation);
-        let group = slot.group.clone();
-        let work = spawn_blocking(move || {
-            // a client that has nothing to do would still knock at a cluster that does not let it in
-            let clients = connect(&request.route, &request.target, source, group)?;
-            let prepared = prepare(&clients, &request);
-            Ok((clients.group, request.topics, prepared))
-        });
-        ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
-            let slot = &this.targets[index];
-            if slot.cast.as_ref().map(|_| slot.generation) != life {
-                return; // its actors died meanwhile: what follows from that is under way
-            }
-            let result = result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string())));
-            let outcome = result.and_then(|(group, topics, prepared)| {
-                this.targets[index].group = group;
-                prepared.map(|prepared| (topics, prepared))
-            });
-            let outcome = outcome.and_then(|(topics, mut prepared)| {
-                // one that was taken away meanwhile may have gone on elsewhere, even if it is back
-                let is_ours = |partition: &TopicPartition| {
-                    assignments.get(partition).is_some_and(|had| *had == this.ownership.assignment(partition))
-                };
-                prepared.partitions.retain(|ready| is_ours(&ready.partition));
-                prepared.gaps.retain(|(partition, _)| is_ours(partition));
-                this.adopt(index, &topics, prepared, ctx)
-            });
-            match outcome {
-                Ok(()) => {
-                    this.targets[index].busy = false;
-                    this.params.lasting.retries.works(&What::Prepare(index));
-                    // given meanwhile
-                    if this.ownership.of(&this.topics).iter().any(|partition| !asked.contains(partition)) {
-                        this.prepare_target(index, ctx);
-                    }
-                }
-                // what is left of it is looked at anew
-                Err(_) if this.targets[index].withdrawn.load(Relaxed) => {
-                    this.targets[index].busy = false;
-                    this.prepare_target(index, ctx);
-                }
-                Err(fault) => this.not_ready(index, fault, ctx),
-            }
-        }));
-    }
-
-    /// The target could not be prepared: it is tried again as its policy says, or as soon as its cluster answers.
-    fn not_ready(&mut self, index: Index, fault: Fault, ctx: &mut Context<Self>) {
-        let (attempt, delay) = self.params.lasting.retries.failed_again(&What::Prepare(index), fault.class);
-        let reason = format!("it is not ready: {fault}");
-        let next_attempt_at = Some(now() + delay);
-        let trouble = Trouble { class: fault.class, attempt, next_attempt_at, reason };
-        self.params.lasting.progress.targets[index].tally.retries.fetch_add(1, Relaxed);
-        self.params.lasting.status.change_target(index, |facts| facts.trouble = Some(trouble));
-        let waits_for_cluster = fault.class == FaultClass::System;
-        self.targets[index].fault = Some(fault);
-        self.prepare_later(index, delay, waits_for_cluster, ctx);
-    }
-
-    /// Prepares a target after a delay; or, if that is what it waits for, as soon as its cluster answers.
-    fn prepare_later(&mut self, index: Index, delay: Duration, or_answer: bool, ctx: &mut Context<Self>) {
-        /// An attempt that fails at once must not be followed by the next at once, as long as the cluster answers.
-        const LEAST: Duration = Duration::from_secs(2);
-        self.targets[index].busy = true;
-        let early = delay.min(LEAST);
-        ctx.run_later(early, move |this, ctx| {
-            let rest = delay.saturating_sub(early);
-            if !or_answer || rest.is_zero() {
-                return Self::prepare_in(index, rest, ctx);
-            }
-            let cluster = this.params.plan.targets[index].cluster.clone();
-            let waiting = spawn_blocking(move || Admin::wait_until_it_answers(&cluster, rest));
-            let began = now();
-            ctx.spawn(waiting.into_actor(this).map(move |answers, _, ctx| {
-                let answers = answers.unwrap_or(false);
-                let left = if answers { Duration::ZERO } else { rest.saturating_sub(now().saturating_sub(began)) };
-                Self::prepare_in(index, left, ctx);
-            }));
-        });
-    }
-
-    fn prepare_in(index: Index, after: Duration, ctx: &mut Context<Self>) {
-        ctx.run_later(after, move |this, ctx| {
-            this.targets[index].busy = false;
-            this.prepare_target(index, ctx);
-        });
-    }
-
-    /// Gives a target its partitions; starts its actors if it has none.
-    fn adopt(&mut self, index: Index, topics: &Topics, prepared: Prepared, ctx: &Context<Self>) -> Result<(), Fault> {
-        if self.stopping.is_some() {
-            return Ok(());
-        }
-        let was_not_ready = self.targets[index].cast.is_none() || self.targets[index].fault.is_some();
-        if self.targets[index].cast.is_none() {
-            self.start_target(index, ctx)?;
-        }
-        if was_not_ready {
-            self.params.lasting.status.change_target(index, |facts| facts.trouble = None);
-        }
-        let name = self.params.plan.targets[index].name();
-        let slot = &mut self.targets[index];
-        // before the group has given it anything, nothing of it was begun
-        slot.prepared_once |= !topics.is_empty();
-        slot.fault = None;
-        let before = std::mem::take(&mut slot.refused);
-        slot.refused.extend(
-            before.iter().filter(|(topic, _)| !topics.contains_key(*topic)).map(|(t, f)| (t.clone(), f.clone())),
-        );
-        for (topic, fault) in prepared.refused {
-            if before.get(&topic) != Some(&fault) {
-                tracing::error!(route = %self.params.plan.name, target = name, topic, "not copied: {fault}");
-            }
-            slot.refused.insert(topic, fault);
-        }
-        let progress = self.params.lasting.progress.clone();
-        for (partition, gap) in prepared.gaps {
-            let fault = stopped_by(&self.params.plan, name, &partition, &gap);
-            if slot.told.insert(partition.clone(), gap.clone()) != Some(gap.clone()) {
-                progress.count_gap(&partition);
-                tell_gap(&self.params.plan, name, &partition, &gap);
-            }
-            slot.gaps.insert(partition, fault);
-        }
-        for Ready { partition, topic, from, note, skipped } in prepared.partitions {
-            if let Some(gap) = &skipped {
-                progress.count_gap(&partition);
-                tell_gap(&self.params.plan, name, &partition, gap);
-                match gap.kind {
-                    GapKind::Trimmed => {}
-                    GapKind::Truncated => progress.cut_off(&partition, gap.resume),
-                    GapKind::Recreated => progress.is_another(&partition),
-                }
-            }
-            slot.written.insert(partition.clone());
-            slot.gaps.remove(&partition);
-            slot.told.remove(&partition);
-            if let Some(cast) = &slot.cast {
-                cast.producer.addr().do_send(Adopt { partition, topic, from, note });
-            }
-        }
-        self.tell_refused(index);
-        Ok(())
-    }
-
     pub(super) fn tell_refused(&self, index: Index) {
         let slot = &self.targets[index];
         let topics = slot.refused.iter().map(|(topic, fault)| (topic.clone(), fault.reason.clone()));
@@ -467,47 +293,4 @@ impl Route {
             }
         }));
     }
-}
-
-/// Watermarks that this process knows already.
-fn known(
-    progress: &super::progress::Progress,
-    index: Index,
-    partitions: &[TopicPartition],
-    gaps: &BTreeMap<TopicPartition, Fault>,
-) -> HashMap<TopicPartition, (i64, Note)> {
-    // where a gap stopped a partition, somebody may have set the group's offset meanwhile
-    let elsewhere = |tp: &TopicPartition| gaps.contains_key(tp) && progress.is_committed(index, tp);
-    let of = |tp: &TopicPartition| progress.noted(index, tp).map(|noted| (tp.clone(), noted));
-    partitions.iter().filter(|tp| !elsewhere(tp)).filter_map(of).collect()
-}
-
-/// Says that the source does not have what a target needs, and what is done about it.
-fn tell_gap(plan: &RoutePlan, target: &str, partition: &TopicPartition, gap: &Gap) {
-    let (kind, on_gap) = (gap.kind.name(), plan.on_gap.name());
-    let (route, topic, number) = (&plan.name, &partition.topic, partition.partition);
-    let (from, to, resume) = (gap.from, gap.to, gap.resume);
-    tracing::error!(%route, target, %topic, partition = number, kind, from, to, resume, on_gap, reason = %gap, "gap");
-}
-
-/// Why a partition stops, and what can be done about it.
-fn stopped_by(plan: &RoutePlan, target: &str, partition: &TopicPartition, gap: &Gap) -> Fault {
-    let group = group_name(&plan.name, target);
-    let hint = format!("set `on_gap: skip` to go on behind it, or the offset of group {group} with Kafka's own tool");
-    Fault::new(FaultClass::Config, format!("{partition} for target {target}: {gap}: {hint}"))
-}
-
-fn connect(
-    route: &RoutePlan,
-    target: &TargetPlan,
-    source: Arc<Admin>,
-    group: Option<Arc<Group>>,
-) -> Result<Clients, Fault> {
-    let group = match group {
-        None if route.keeping.keeps_progress() => {
-            Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
-        }
-        group => group,
-    };
-    Ok(Clients { source, target: Arc::new(Admin::open(&target.cluster)?), group })
 }

@@ -27,6 +27,17 @@ const TAKE: usize = 256;
 /// How often the client's own events are served, and streams are looked after, when nothing happens.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// The source does not have what comes next: it was trimmed or cut off, or the topic is gone, and what is there when it is back is
+/// another.
+const LOST: [RDKafkaErrorCode; 6] = [
+    RDKafkaErrorCode::OffsetOutOfRange,
+    RDKafkaErrorCode::AutoOffsetReset,
+    RDKafkaErrorCode::UnknownTopicOrPartition,
+    RDKafkaErrorCode::UnknownTopic,
+    RDKafkaErrorCode::UnknownPartition,
+    RDKafkaErrorCode::UnknownTopicId,
+];
+
 /// A [`Reader`] on librdkafka.
 #[derive(Debug)]
 pub struct KafkaReader {
@@ -371,8 +382,7 @@ impl Reading {
                     let reason =
                         format!("cluster {alias}: {} can't be read from offset {}: {text}", self.partition, open.end);
                     let fault = Fault::new(class_of(code), reason);
-                    let lost = [RDKafkaErrorCode::OffsetOutOfRange, RDKafkaErrorCode::AutoOffsetReset].contains(&code);
-                    return if lost { Filled::Lost(fault) } else { Filled::Broken(fault) };
+                    return if LOST.contains(&code) { Filled::Lost(fault) } else { Filled::Broken(fault) };
                 }
             }
             let cost = cost(message);

@@ -149,6 +149,25 @@ fn recreated_while_it_runs(topic: &str, records: i64) {
     assert_eq!(note["skipped"], json!([{ "from": 1_000, "to": 1_000, "kind": "recreated" }]));
 }
 
+/// Kafka deletes a topic's committed offsets with it: what was there nobody can tell then, and that much is said.
+#[test]
+fn a_topic_that_is_created_anew_while_nobody_looks_is_copied_as_a_new_one_and_that_is_said() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("gaps.unseen").create(1);
+    let config = both_policies(&regions, "gaps.unseen");
+    source.fill(1_000, Bulk::over(1));
+    Engine::run_until_caught_up(&config).assert_code(0);
+    recreate(&source, 300);
+    eventually(seconds(20), "Kafka has deleted the offsets", || {
+        source.watermarks_of(&fails("gaps.unseen"), "shanghai").is_empty()
+    });
+    let finished = Engine::run_until_caught_up(&config).assert_code(0);
+    let said = finished.log();
+    let said = said.lines().iter().filter(|line| text(line, "message").starts_with("no watermark is known"));
+    assert_eq!(said.count(), 2);
+    assert_eq!(regions.shanghai.topic("gaps.unseen").end(), 1_300);
+}
+
 #[test]
 fn a_topic_that_is_created_anew_with_fewer_records_is_another_one() {
     recreated_while_it_runs("gaps.recreated.short", 300);

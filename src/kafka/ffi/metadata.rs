@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as admin_op;
+use sys::rd_kafka_resp_err_t as resp_err;
 use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 
 use super::{bytes, lossy};
@@ -27,13 +28,12 @@ pub(in crate::kafka) fn metadata_of(list: &TopicPartitionList) -> Vec<Vec<u8>> {
     }
 }
 
-/// The ids of topics, by name, as base64 text. Topics that are not there, and those of a cluster that tells no ids, are left
-/// out.
+/// The ids of those of the topics that are there, by name, as base64 text; `None` where the cluster does not tell.
 pub(in crate::kafka) fn topic_ids(
     client: &Client<Context>,
     topics: &[&str],
     timeout: Duration,
-) -> KafkaResult<BTreeMap<String, String>> {
+) -> KafkaResult<BTreeMap<String, Option<String>>> {
     let timed_out = || KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut);
     let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(*topic).ok()).collect();
     let mut names: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
@@ -63,7 +63,7 @@ pub(in crate::kafka) fn topic_ids(
 
 /// # Safety
 /// `event` is a live result of `rd_kafka_DescribeTopics`.
-unsafe fn ids_of(event: *mut sys::rd_kafka_event_t) -> BTreeMap<String, String> {
+unsafe fn ids_of(event: *mut sys::rd_kafka_event_t) -> BTreeMap<String, Option<String>> {
     /// The id of all zeros is none.
     const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
     let mut ids = BTreeMap::new();
@@ -77,12 +77,12 @@ unsafe fn ids_of(event: *mut sys::rd_kafka_event_t) -> BTreeMap<String, String> 
         let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
         for at in 0..count {
             let topic = *topics.add(at);
-            let id = sys::rd_kafka_TopicDescription_topic_id(topic);
-            if sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic)) == OK && !id.is_null() {
-                let id = lossy(sys::rd_kafka_Uuid_base64str(id));
-                if !id.is_empty() && id != NONE {
-                    ids.insert(lossy(sys::rd_kafka_TopicDescription_name(topic)), id);
-                }
+            let error = sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic));
+            if error != resp_err::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART {
+                let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+                let id = if id.is_null() { String::new() } else { lossy(sys::rd_kafka_Uuid_base64str(id)) };
+                let name = lossy(sys::rd_kafka_TopicDescription_name(topic));
+                ids.insert(name, Some(id).filter(|id| error == OK && !id.is_empty() && id != NONE));
             }
         }
     }
