@@ -166,6 +166,40 @@ fn a_process_that_was_frozen_for_longer_than_its_session_changes_nothing_when_it
     }
 }
 
+/// What it lost while it was frozen is still known to it, and others have gone on with that.
+#[test]
+fn a_process_that_came_back_late_puts_nothing_back_when_it_leaves() {
+    let regions = regions();
+    let world = World::new(&regions, "takeover.leaves");
+    let config = config(&regions, "takeover.leaves");
+    let load = world.source.load(RATE, Bulk::over(PARTITIONS));
+    let mut engines = vec![Engine::run(&config), Engine::run(&config)];
+    wait_for_shares(&mut engines, seconds(30), &[3, 3]);
+    let watermarks = world.watch();
+    both_copy(&mut engines);
+    let mut shares = [0, 1].map(|engine: usize| engines[engine].log().share());
+
+    // Who is alone for a while keeps the first half of what there is: freezing the one that has it means that it gets another.
+    if shares[1].contains("takeover.leaves/0") {
+        engines.swap(0, 1);
+        shares.swap(0, 1);
+    }
+    engines[0].freeze();
+    wait_for_shares(&mut engines[1..], SESSION + seconds(5), &[6]);
+    throughout(seconds(3), || engines[1].assert_running());
+    engines[0].thaw();
+    engines[0].wait_for_log(seconds(10), "it ends what it did in its old name", |line| line["message"] == "fenced");
+    wait_for_shares(&mut engines, seconds(20), &[3, 3]);
+    assert_ne!(engines[0].log().share(), shares[0], "it has lost nothing, and there is nothing to be seen here");
+    let left = engines.remove(0).drain();
+    wait_for_shares(&mut engines, seconds(10), &[6]);
+    load.stop();
+    world.prove();
+    watermarks.stop().assert_never_back();
+    left.assert_bounded();
+    engines.pop().unwrap().drain().assert_bounded();
+}
+
 #[test]
 fn a_cluster_without_the_newer_protocol_shares_by_the_classic_one() {
     let regions = regions();
