@@ -6,6 +6,7 @@ pub mod bandwidth;
 pub mod batch;
 pub mod detach;
 pub mod fault;
+pub mod letters;
 pub mod retry;
 pub mod routing;
 pub mod start;

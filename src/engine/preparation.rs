@@ -16,11 +16,6 @@ use crate::plan::{RoutePlan, Selected, TargetPlan, TopicSelection};
 /// A route's source topics: name → partitions.
 pub type Topics = BTreeMap<String, i32>;
 
-/// The group whose committed offsets are a target's watermarks.
-pub fn group_name(route: &str, target: &str) -> String {
-    format!("anabranch.{route}.{target}")
-}
-
 /// The selected topics of the source, and those that can't be read.
 pub fn discover(source: &Admin, selection: &TopicSelection) -> Result<(Topics, Vec<Fault>), Fault> {
     let mut topics = Topics::new();

@@ -13,7 +13,7 @@ use super::children::is_escalated;
 use super::clock::now;
 use super::life::Rounds;
 use super::messages::{Adopt, Child, ChildGone, Drain, TargetReady};
-use super::preparation::{Clients, Prepared, Request, Topics, group_name, partitions_of, prepare};
+use super::preparation::{Clients, Prepared, Request, Topics, partitions_of, prepare};
 use super::retries::What;
 use super::route::{Index, Route};
 use super::target_producer::TargetProducer;
@@ -22,7 +22,7 @@ use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::Admin;
-use crate::kafka::group::Group;
+use crate::kafka::group::{Group, group_name};
 use crate::plan::{RoutePlan, TargetPlan};
 
 /// A target's actors, its clients, and what keeps it from being written.

@@ -11,13 +11,13 @@ pub(super) const REPEATED: &[(&str, &str, &str, &str)] = &[
     (
         "README.md",
         "`anabranch.orders.shanghai`",
-        "src/engine/preparation.rs",
+        "src/kafka/group.rs",
         r#"format!("anabranch.{route}.{target}")"#,
     ),
     (
         "ARCHITECTURE.md",
         "`anabranch.<route>.<target>`",
-        "src/engine/preparation.rs",
+        "src/kafka/group.rs",
         r#"format!("anabranch.{route}.{target}")"#,
     ),
     (

@@ -1,0 +1,317 @@
+//! A target compared with its source: topic by topic, several partitions side by side.
+
+use std::collections::{HashMap, HashSet};
+
+use super::accounts::{self, Missed};
+use super::comparison::Rules;
+use super::outcome::{Leftover, Pair, Tally};
+use super::pairing::pair;
+use super::report::{Difference, Kind, Range, Report, TopicReport};
+use super::scope::{Request, Scope, TopicScope, ask};
+use super::streams::Streams;
+use super::unit::{Context, Finished, Part, Unit};
+use crate::domain::fault::Fault;
+use crate::domain::routing::Partitioning;
+use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::StreamId;
+use crate::kafka::admin::{Admin, OffsetAt};
+
+/// How many partitions are compared side by side.
+const SIDE_BY_SIDE: usize = 4;
+/// Records of the source that are remembered, over all partitions that are compared at the time.
+const WINDOW: usize = 1 << 17;
+/// Bytes that are ready to be compared, over all streams.
+const READY: u64 = 8 << 20;
+
+/// How far a comparison is: offsets passed, of how many.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Offsets that were passed, on both sides.
+    pub passed: u64,
+    /// All that there are.
+    pub all: u64,
+}
+
+/// Compares one target with its source, and adds what it finds to the report. `show` is told how far it is, now and then.
+pub fn compare(request: &Request<'_>, report: &mut Report, show: &mut dyn FnMut(Progress)) -> Result<(), Fault> {
+    let source = Admin::open(&request.route.source)?;
+    let target = Admin::open(&request.target.cluster)?;
+    let scope = ask(request, &source, &target)?;
+    report.remarks.extend(scope.remarks.iter().cloned());
+    let mut run = Run { request, admins: [source, target], progress: Progress { passed: 0, all: all(&scope) }, show };
+    for topic in &scope.topics {
+        let compared = run.topic(topic)?;
+        report.topics.push(compared);
+    }
+    report.judge();
+    Ok(())
+}
+
+fn all(scope: &Scope) -> u64 {
+    let length = |start: i64, end: i64| u64::try_from(end - start).unwrap_or(0);
+    let topic = |topic: &TopicScope| -> u64 {
+        let sources = topic.sources.iter().map(|(_, scope)| length(scope.start, scope.watermark));
+        sources.chain(topic.lanes.iter().map(|(_, scope)| length(scope.start, scope.end))).sum()
+    };
+    scope.topics.iter().map(topic).sum()
+}
+
+struct Run<'a> {
+    request: &'a Request<'a>,
+    admins: [Admin; 2],
+    progress: Progress,
+    show: &'a mut dyn FnMut(Progress),
+}
+
+impl Run<'_> {
+    fn topic(&mut self, topic: &TopicScope) -> Result<TopicReport, Fault> {
+        let parts = parts(topic);
+        let width = parts.iter().map(|part| part.sources.len() + part.lanes.len()).max().unwrap_or(2);
+        let abreast = (SIDE_BY_SIDE * 2 / width).clamp(1, parts.len().max(1));
+        let batch = (READY / (abreast * width) as u64).clamp(64 << 10, 512 << 10);
+        let (from, to) = (&self.request.route.source, &self.request.target.cluster);
+        let mut streams = Streams::open(&[from, to], batch)?;
+        let context = Context {
+            cluster: from.alias.clone(),
+            partitioning: topic.partitioning,
+            partitions: topic.partitions.max(1),
+            rules: Rules {
+                source_compacted: topic.source_compacted,
+                target_compacted: topic.target_compacted,
+                window: WINDOW / abreast,
+            },
+            since: self.request.since,
+        };
+        let finished = self.units(&context, parts, abreast, &mut streams)?;
+        drop(streams);
+        self.settle(topic, finished)
+    }
+
+    /// Compares all parts, some of them side by side.
+    fn units(
+        &mut self,
+        context: &Context,
+        parts: Vec<Part>,
+        abreast: usize,
+        streams: &mut Streams,
+    ) -> Result<Vec<Finished>, Fault> {
+        let mut left = parts.into_iter();
+        let mut units: HashMap<usize, Unit> = HashMap::new();
+        let mut of: HashMap<StreamId, usize> = HashMap::new();
+        let (mut number, mut finished) = (0, Vec::new());
+        let before = self.progress.passed;
+        let mut passed = 0;
+        loop {
+            while units.len() < abreast
+                && let Some(part) = left.next()
+            {
+                let mut unit = Unit::start(context, part, streams);
+                if unit.advance(streams) {
+                    finished.push(unit.finish(streams));
+                    continue;
+                }
+                of.extend(unit.streams().map(|stream| (stream, number)));
+                units.insert(number, unit);
+                number += 1;
+            }
+            let on_their_way: u64 = units.values().map(Unit::passed).sum();
+            self.progress.passed = before + passed + on_their_way;
+            (self.show)(self.progress);
+            if units.is_empty() {
+                return Ok(finished);
+            }
+            let Some(stream) = streams.wait()? else { continue };
+            let Some(at) = of.get(&stream).copied() else { continue };
+            let Some(unit) = units.get_mut(&at) else { continue };
+            if unit.advance(streams) {
+                if let Some(unit) = units.remove(&at) {
+                    passed += unit.passed();
+                    finished.push(unit.finish(streams));
+                }
+            } else if let Some(lost) = unit.lost(streams) {
+                let first = self.admins[lost.side].offsets(std::slice::from_ref(&lost.partition), OffsetAt::Earliest)?;
+                let Some(first) = first.get(&lost.partition) else { return Err(lost.fault) };
+                unit.read_on(&lost, *first, streams);
+                of.extend(unit.streams().map(|stream| (stream, at)));
+            }
+        }
+    }
+
+    /// Puts together what the parts of a topic came to.
+    fn settle(&self, topic: &TopicScope, finished: Vec<Finished>) -> Result<TopicReport, Fault> {
+        let mut report = head(topic, self.request.target.name());
+        let (mut missing, mut extra, mut sums) = (Vec::new(), Vec::new(), (0_u128, 0_u128));
+        for unit in finished {
+            let Finished { part, outcome, kept, source_bytes, target_bytes } = unit;
+            count(&mut report, &outcome.tally);
+            report.explain("kept in envelopes", kept);
+            report.source_bytes += source_bytes;
+            report.target_bytes += target_bytes;
+            sums.0 = sums.0.wrapping_add(outcome.tally.source_sum);
+            sums.1 = sums.1.wrapping_add(outcome.tally.target_sum);
+            let global = |local: &Pair| Pair {
+                source: part.sources[local.source].0,
+                lane: part.lanes[local.lane].0,
+                ..*local
+            };
+            for (kind, pairs) in [(Kind::Duplicated, &outcome.duplicated), (Kind::Reordered, &outcome.reordered)] {
+                pairs.iter().for_each(|pair| report.list(difference(topic, kind, &global(pair))));
+            }
+            let source = |local: &Leftover| part.sources.get(local.source).map_or(0, |(global, ..)| *global);
+            let place = |local: Leftover| Leftover { source: source(&local), lane: part.lanes[local.lane].0, ..local };
+            missing.extend(outcome.missing.into_iter().map(place));
+            extra.extend(outcome.extra.into_iter().map(place));
+        }
+        self.pair_up(topic, &mut report, missing, extra, &mut sums)?;
+        (report.source_digest, report.target_digest) = (format!("{:032x}", sums.0), format!("{:032x}", sums.1));
+        report.listed.sort_by_key(|difference| difference.kind);
+        Ok(report)
+    }
+
+    /// What one side has and the other has not: what it is, as far as that can be found out.
+    fn pair_up(
+        &self,
+        topic: &TopicScope,
+        report: &mut TopicReport,
+        missing: Vec<Leftover>,
+        extra: Vec<Leftover>,
+        sums: &mut (u128, u128),
+    ) -> Result<(), Fault> {
+        let (found_missing, found_extra) = (missing.len() as u64, extra.len() as u64);
+        let pairing = pair(missing, extra);
+        let unlisted = report.differences.get("missing").copied().unwrap_or(0) - found_missing;
+        let unlisted_extra = report.differences.get("extra").copied().unwrap_or(0) - found_extra;
+        report.differences.retain(|kind, _| !["missing", "extra"].contains(kind));
+        for (kind, pairs) in [(Kind::Reordered, &pairing.reordered), (Kind::Misplaced, &pairing.misplaced)] {
+            report.count(kind, pairs.len() as u64);
+            pairs.iter().for_each(|pair| report.list(difference(topic, kind, pair)));
+        }
+        report.count(Kind::Altered, pairing.altered.len() as u64);
+        for (pair, fields) in &pairing.altered {
+            let fields = fields.iter().map(|field| field.name()).collect();
+            report.list(Difference { fields, ..difference(topic, Kind::Altered, pair) });
+        }
+        let twice = self.look_again(topic, &pairing.extra)?;
+        for record in &pairing.extra {
+            let at = Some(place(&topic.lanes[record.lane].0, record.offset));
+            match twice.get(&record.print.whole()) {
+                Some(source) => {
+                    sums.1 = sums.1.wrapping_sub(record.print.whole());
+                    report.count(Kind::Duplicated, 1);
+                    report.list(Difference { kind: Kind::Duplicated, source: Some(source.clone()), target: at, fields: vec![] });
+                }
+                None => {
+                    report.count(Kind::Extra, 1);
+                    report.list(Difference { kind: Kind::Extra, source: None, target: at, fields: vec![] });
+                }
+            }
+        }
+        report.count(Kind::Extra, unlisted_extra);
+        let missed = accounts::dead_letters(self.request, topic, &pairing.missing)?;
+        for (record, missed) in pairing.missing.iter().zip(missed) {
+            let source = Some(place(&topic.sources[record.source].0, record.offset));
+            match missed {
+                Missed::DeadLettered => {
+                    sums.0 = sums.0.wrapping_sub(record.print.whole());
+                    report.explain("dead-lettered", 1);
+                }
+                Missed::Altered(at, fields) => {
+                    report.count(Kind::Altered, 1);
+                    report.list(Difference { kind: Kind::Altered, source, target: Some(at), fields });
+                }
+                Missed::Lacking => {
+                    report.count(Kind::Missing, 1);
+                    report.list(Difference { kind: Kind::Missing, source, target: None, fields: vec![] });
+                }
+            }
+        }
+        report.count(Kind::Missing, unlisted);
+        Ok(())
+    }
+
+    /// Extra records that the source does have, too far back to be remembered: they were written twice.
+    fn look_again(&self, topic: &TopicScope, extra: &[Leftover]) -> Result<HashMap<u128, String>, Fault> {
+        let wanted: HashSet<u128> = extra.iter().map(|record| record.print.whole()).collect();
+        let mut found = HashMap::new();
+        if wanted.is_empty() {
+            return Ok(found);
+        }
+        let ranges: Vec<_> =
+            topic.sources.iter().map(|(partition, scope)| (partition.clone(), scope.start, scope.watermark)).collect();
+        accounts::scan(&self.request.route.source, &ranges, |partition, record| {
+            let print = super::fingerprint::Fingerprint::of_source(record).whole();
+            if wanted.contains(&print) {
+                found.entry(print).or_insert_with(|| place(partition, record.offset));
+            }
+        })?;
+        Ok(found)
+    }
+}
+
+/// What is compared together: a partition with its own, or with `by_key` all with all.
+fn parts(topic: &TopicScope) -> Vec<Part> {
+    let sources = topic.sources.iter().enumerate().map(|(at, (partition, scope))| (at, partition.clone(), scope.clone()));
+    let mut lanes: Vec<_> =
+        topic.lanes.iter().enumerate().map(|(at, (partition, scope))| (at, partition.clone(), scope.clone())).collect();
+    if topic.partitioning == Partitioning::ByKey {
+        return vec![Part { sources: sources.collect(), lanes }];
+    }
+    let mut by_number: std::collections::BTreeMap<i32, Part> = lanes
+        .drain(..)
+        .map(|lane| (lane.1.partition, Part { sources: Vec::new(), lanes: vec![lane] }))
+        .collect();
+    for source in sources {
+        if let Some(part) = by_number.get_mut(&source.1.partition) {
+            part.sources.push(source);
+        }
+    }
+    by_number.into_values().collect()
+}
+
+fn head(topic: &TopicScope, target: &str) -> TopicReport {
+    let range = |partition: &TopicPartition, from: i64, to: i64| Range { partition: partition.to_string(), from, to: to.max(from) };
+    let mut source_topics: Vec<String> = topic.sources.iter().map(|(partition, _)| partition.topic.to_string()).collect();
+    source_topics.dedup();
+    TopicReport {
+        target: target.to_owned(),
+        source_topics,
+        target_topic: topic.name.to_string(),
+        source_ranges: topic.sources.iter().map(|(tp, scope)| range(tp, scope.start, scope.watermark)).collect(),
+        target_ranges: topic.lanes.iter().map(|(tp, scope)| range(tp, scope.start, scope.end)).collect(),
+        differences: Kind::ALL.iter().map(|kind| (kind.name(), 0)).collect(),
+        ..TopicReport::default()
+    }
+}
+
+fn count(report: &mut TopicReport, tally: &Tally) {
+    report.source_records += tally.source;
+    report.target_records += tally.target;
+    report.matched += tally.matched;
+    let kinds = [
+        (Kind::Missing, tally.missing),
+        (Kind::Duplicated, tally.duplicated),
+        (Kind::Reordered, tally.reordered),
+        (Kind::Extra, tally.extra),
+    ];
+    kinds.into_iter().for_each(|(kind, count)| report.count(kind, count));
+    let reasons = [
+        ("in flight: beyond the watermark", tally.in_flight),
+        ("skipped: in ranges that the route has skipped", tally.skipped),
+        ("gone at the source: older than what it still has", tally.gone_at_source),
+        ("gone at the target: older than what it still has", tally.gone_at_target),
+        ("compacted away: their keys have later records", tally.compacted),
+        ("compacted away as it seems: there were too many keys to make sure", tally.compacted_unproven),
+        ("put aside: older than what was asked for", tally.aside),
+    ];
+    reasons.into_iter().for_each(|(reason, count)| report.explain(reason, count));
+}
+
+fn difference(topic: &TopicScope, kind: Kind, pair: &Pair) -> Difference {
+    let source = topic.sources.get(pair.source).map(|(partition, _)| place(partition, pair.offset));
+    let target = topic.lanes.get(pair.lane).map(|(partition, _)| place(partition, pair.at));
+    Difference { kind, source, target, fields: Vec::new() }
+}
+
+fn place(partition: &TopicPartition, offset: i64) -> String {
+    format!("{partition}@{offset}")
+}
