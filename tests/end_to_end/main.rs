@@ -24,3 +24,4 @@ mod security;
 mod slow;
 mod time_outs;
 mod topics;
+mod verify;

@@ -64,6 +64,11 @@ impl Engine {
         Self::with_config(config, &["plan"], &["--output", output], &[]).wait(seconds(30))
     }
 
+    /// `anabranch verify` of a route, to its end.
+    pub fn verify(config: &Config, route: &str, options: &[&str]) -> Finished {
+        Self::with_config(config, &["verify"], &[&["--route", route], options].concat(), &[]).wait(seconds(120))
+    }
+
     /// Any command, with variables in its environment.
     pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::spawn(tempfile::tempdir_in(run_folder()).unwrap(), arguments, variables)
@@ -179,6 +184,11 @@ impl Finished {
             assert!(memory <= budget + MEMORY_BESIDES, "{memory} bytes of memory, with {budget} in flight allowed");
         }
         finished
+    }
+
+    /// The most memory that it was seen to hold, in bytes.
+    pub const fn peak_memory(&self) -> u64 {
+        self.peak_memory
     }
 
     /// All that it printed.
