@@ -68,7 +68,7 @@ impl Run<'_> {
         let parts = parts(topic);
         let width = parts.iter().map(|part| part.sources.len() + part.lanes.len()).max().unwrap_or(2);
         let abreast = (SIDE_BY_SIDE * 2 / width).clamp(1, parts.len().max(1));
-        let batch = (READY / (abreast * width) as u64).clamp(64 << 10, 512 << 10);
+        let batch = (READY / (abreast * width) as u64).clamp(64 << 10, 256 << 10);
         let (from, to) = (&self.request.route.source, &self.request.target.cluster);
         let mut streams = Streams::open(&[from, to], batch)?;
         let context = Context {
