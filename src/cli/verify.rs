@@ -84,7 +84,11 @@ fn targets<'a>(route: &'a RoutePlan, names: &[String]) -> Result<Vec<&'a TargetP
     let find = |name: &String| {
         let all = route.targets.iter().map(TargetPlan::name);
         let unknown = || {
-            Failure::usage(format!("`{name}` is not one of the targets of route {}; {}", route.name, suggest(name, all)))
+            Failure::usage(format!(
+                "`{name}` is not one of the targets of route {}; {}",
+                route.name,
+                suggest(name, all)
+            ))
         };
         route.targets.iter().find(|target| target.name() == name).ok_or_else(unknown)
     };

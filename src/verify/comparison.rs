@@ -170,11 +170,8 @@ impl Comparison {
             repeating: None,
             latest: latest(),
         };
-        let lanes: Vec<Lane> = lanes
-            .into_iter()
-            .enumerate()
-            .map(|(at, scope)| Lane { queue: at, ..lane(scope) })
-            .collect();
+        let lanes: Vec<Lane> =
+            lanes.into_iter().enumerate().map(|(at, scope)| Lane { queue: at, ..lane(scope) }).collect();
         Self {
             rules,
             sources: sources.into_iter().map(source).collect(),
@@ -273,7 +270,8 @@ impl Comparison {
             self.late(queue, seen, &orphan);
             return;
         }
-        let entry = |slot: &Self| Leftover { print: seen.print, source: slot.source_of(queue), lane, offset: seen.offset };
+        let entry =
+            |slot: &Self| Leftover { print: seen.print, source: slot.source_of(queue), lane, offset: seen.offset };
         if self.lanes[lane].ended {
             let leftover = entry(self);
             self.never_shown(&leftover);

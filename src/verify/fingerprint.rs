@@ -138,7 +138,8 @@ impl Fingerprint {
 
     /// A hash of some of the fields.
     pub fn of_fields(&self, fields: &[Field]) -> u64 {
-        let mix = |sum: u64, field: &Field| (sum ^ self.field(*field)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let mix =
+            |sum: u64, field: &Field| (sum ^ self.field(*field)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         fields.iter().fold(0, mix)
     }
 
@@ -205,7 +206,9 @@ mod tests {
         #[test]
         fn a_value_in_pieces_is_the_value(pieces in prop::collection::vec(bytes(), 1..5)) {
             let mut hashed = Pieces::default();
-            pieces.iter().for_each(|piece| hashed.push(piece));
+            for piece in &pieces {
+                hashed.push(piece);
+            }
             let whole = print(&(None, Some(pieces.concat()), Vec::new(), 7));
             prop_assert_eq!(Fingerprint::of_pieces(None, &hashed, &[], 7), whole);
         }
@@ -213,7 +216,9 @@ mod tests {
 
     #[test]
     fn null_is_not_empty_and_a_timestamp_of_zero_is_expected_as_one() {
-        let of = |key: Option<&[u8]>, value: Option<&[u8]>| print(&(key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec), vec![], 5));
+        let of = |key: Option<&[u8]>, value: Option<&[u8]>| {
+            print(&(key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec), vec![], 5))
+        };
         assert_ne!(of(None, None), of(Some(b""), None));
         assert_ne!(of(None, None), of(None, Some(b"")));
         assert!(of(None, None).key().is_none() && of(None, None).is_tombstone());

@@ -112,6 +112,19 @@ impl TopicReport {
         *self.differences.entry(kind.name()).or_default() += count;
     }
 
+    /// Takes back what is looked at one by one.
+    pub(super) fn subtract(&mut self, kind: Kind, count: u64) {
+        if let Some(counted) = self.differences.get_mut(kind.name()) {
+            *counted = counted.saturating_sub(count);
+        }
+    }
+
+    /// Counts a difference, and lists it where there is still room.
+    pub(super) fn add(&mut self, difference: Difference) {
+        self.count(difference.kind, 1);
+        self.list(difference);
+    }
+
     /// Counts records that are rightly on one side only.
     pub(super) fn explain(&mut self, reason: &'static str, count: u64) {
         if count > 0 {
@@ -192,10 +205,14 @@ impl Report {
 
     fn details(text: &mut String, topic: &TopicReport) {
         let _ = writeln!(text, "{}/{} from {}", topic.target, topic.target_topic, topic.source_topics.join(", "));
-        let ranges: Vec<String> =
-            topic.source_ranges.iter().map(|range| format!("{}@{}..{}", range.partition, range.from, range.to)).collect();
+        let ranges: Vec<String> = topic
+            .source_ranges
+            .iter()
+            .map(|range| format!("{}@{}..{}", range.partition, range.from, range.to))
+            .collect();
         let shown = ranges.len().min(8);
-        let more = if ranges.len() > shown { format!(" and {} more partitions", ranges.len() - shown) } else { String::new() };
+        let more =
+            if ranges.len() > shown { format!(" and {} more partitions", ranges.len() - shown) } else { String::new() };
         let _ = writeln!(text, "  compared   {}{more}", ranges.get(..shown).unwrap_or_default().join(" "));
         let same = if topic.source_digest == topic.target_digest { "the same" } else { "not the same" };
         let _ = writeln!(text, "  digests    source {}, target {}: {same}", topic.source_digest, topic.target_digest);
@@ -204,8 +221,11 @@ impl Report {
         }
         for difference in &topic.listed {
             let side = |place: &Option<String>| place.clone().unwrap_or_else(|| "-".to_owned());
-            let fields =
-                if difference.fields.is_empty() { String::new() } else { format!(": {}", difference.fields.join(", ")) };
+            let fields = if difference.fields.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", difference.fields.join(", "))
+            };
             let (kind, source, target) = (difference.kind.name(), side(&difference.source), side(&difference.target));
             let _ = writeln!(text, "  {kind:<10} source {source}  target {target}{fields}");
         }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::accounts::{self, Missed};
 use super::comparison::Rules;
 use super::outcome::{Leftover, Pair, Tally};
-use super::pairing::pair;
+use super::pairing::Leftovers;
 use super::report::{Difference, Kind, Range, Report, TopicReport};
 use super::scope::{Request, Scope, TopicScope, ask};
 use super::streams::Streams;
@@ -129,7 +129,8 @@ impl Run<'_> {
                     finished.push(unit.finish(streams));
                 }
             } else if let Some(lost) = unit.lost(streams) {
-                let first = self.admins[lost.side].offsets(std::slice::from_ref(&lost.partition), OffsetAt::Earliest)?;
+                let first =
+                    self.admins[lost.side].offsets(std::slice::from_ref(&lost.partition), OffsetAt::Earliest)?;
                 let Some(first) = first.get(&lost.partition) else { return Err(lost.fault) };
                 unit.read_on(&lost, *first, streams);
                 of.extend(unit.streams().map(|stream| (stream, at)));
@@ -149,20 +150,22 @@ impl Run<'_> {
             report.target_bytes += target_bytes;
             sums.0 = sums.0.wrapping_add(outcome.tally.source_sum);
             sums.1 = sums.1.wrapping_add(outcome.tally.target_sum);
-            let global = |local: &Pair| Pair {
-                source: part.sources[local.source].0,
-                lane: part.lanes[local.lane].0,
-                ..*local
-            };
+            let global =
+                |local: &Pair| Pair { source: part.sources[local.source].0, lane: part.lanes[local.lane].0, ..*local };
             for (kind, pairs) in [(Kind::Duplicated, &outcome.duplicated), (Kind::Reordered, &outcome.reordered)] {
-                pairs.iter().for_each(|pair| report.list(difference(topic, kind, &global(pair))));
+                for pair in pairs {
+                    report.list(difference(topic, kind, &global(pair)));
+                }
             }
             let source = |local: &Leftover| part.sources.get(local.source).map_or(0, |(global, ..)| *global);
             let place = |local: Leftover| Leftover { source: source(&local), lane: part.lanes[local.lane].0, ..local };
             missing.extend(outcome.missing.into_iter().map(place));
             extra.extend(outcome.extra.into_iter().map(place));
         }
-        self.pair_up(topic, &mut report, missing, extra, &mut sums)?;
+        // what did not fit into the lists is only counted
+        report.subtract(Kind::Missing, missing.len() as u64);
+        report.subtract(Kind::Extra, extra.len() as u64);
+        self.pair_up(topic, &mut report, Leftovers::new(missing, extra), &mut sums)?;
         (report.source_digest, report.target_digest) = (format!("{:032x}", sums.0), format!("{:032x}", sums.1));
         report.listed.sort_by_key(|difference| difference.kind);
         Ok(report)
@@ -173,59 +176,43 @@ impl Run<'_> {
         &self,
         topic: &TopicScope,
         report: &mut TopicReport,
-        missing: Vec<Leftover>,
-        extra: Vec<Leftover>,
+        mut left: Leftovers,
         sums: &mut (u128, u128),
     ) -> Result<(), Fault> {
-        let (found_missing, found_extra) = (missing.len() as u64, extra.len() as u64);
-        let pairing = pair(missing, extra);
-        let unlisted = report.differences.get("missing").copied().unwrap_or(0) - found_missing;
-        let unlisted_extra = report.differences.get("extra").copied().unwrap_or(0) - found_extra;
-        report.differences.retain(|kind, _| !["missing", "extra"].contains(kind));
-        for (kind, pairs) in [(Kind::Reordered, &pairing.reordered), (Kind::Misplaced, &pairing.misplaced)] {
-            report.count(kind, pairs.len() as u64);
-            pairs.iter().for_each(|pair| report.list(difference(topic, kind, pair)));
-        }
-        report.count(Kind::Altered, pairing.altered.len() as u64);
-        for (pair, fields) in &pairing.altered {
-            let fields = fields.iter().map(|field| field.name()).collect();
-            report.list(Difference { fields, ..difference(topic, Kind::Altered, pair) });
-        }
-        let twice = self.look_again(topic, &pairing.extra)?;
-        for record in &pairing.extra {
-            let at = Some(place(&topic.lanes[record.lane].0, record.offset));
-            match twice.get(&record.print.whole()) {
-                Some(source) => {
-                    sums.1 = sums.1.wrapping_sub(record.print.whole());
-                    report.count(Kind::Duplicated, 1);
-                    report.list(Difference { kind: Kind::Duplicated, source: Some(source.clone()), target: at, fields: vec![] });
-                }
-                None => {
-                    report.count(Kind::Extra, 1);
-                    report.list(Difference { kind: Kind::Extra, source: None, target: at, fields: vec![] });
-                }
+        let only = |kind, source, target| Difference { kind, source, target, fields: Vec::new() };
+        let source = |record: &Leftover| Some(place(&topic.sources[record.source].0, record.offset));
+        let target = |record: &Leftover| Some(place(&topic.lanes[record.lane].0, record.offset));
+        for (kind, pairs) in [(Kind::Reordered, left.take_reordered()), (Kind::Misplaced, left.take_misplaced())] {
+            for pair in &pairs {
+                report.add(difference(topic, kind, pair));
             }
         }
-        report.count(Kind::Extra, unlisted_extra);
-        let missed = accounts::dead_letters(self.request, topic, &pairing.missing)?;
-        for (record, missed) in pairing.missing.iter().zip(missed) {
-            let source = Some(place(&topic.sources[record.source].0, record.offset));
+        let known = self.look_again(topic, left.extra())?;
+        for (record, first) in left.take_extra(|record| known.get(&record.print.whole()).cloned()) {
+            sums.1 = sums.1.wrapping_sub(record.print.whole());
+            report.add(only(Kind::Duplicated, Some(first), target(&record)));
+        }
+        for (pair, fields) in left.take_altered() {
+            let fields = fields.iter().map(|field| field.name()).collect();
+            report.add(Difference { fields, ..difference(topic, Kind::Altered, &pair) });
+        }
+        let (missing, extra) = left.into_rest();
+        for record in &extra {
+            report.add(only(Kind::Extra, None, target(record)));
+        }
+        let missed = accounts::dead_letters(self.request, topic, &missing)?;
+        for (record, missed) in missing.iter().zip(missed) {
             match missed {
                 Missed::DeadLettered => {
                     sums.0 = sums.0.wrapping_sub(record.print.whole());
                     report.explain("dead-lettered", 1);
                 }
                 Missed::Altered(at, fields) => {
-                    report.count(Kind::Altered, 1);
-                    report.list(Difference { kind: Kind::Altered, source, target: Some(at), fields });
+                    report.add(Difference { fields, ..only(Kind::Altered, source(record), Some(at)) });
                 }
-                Missed::Lacking => {
-                    report.count(Kind::Missing, 1);
-                    report.list(Difference { kind: Kind::Missing, source, target: None, fields: vec![] });
-                }
+                Missed::Lacking => report.add(only(Kind::Missing, source(record), None)),
             }
         }
-        report.count(Kind::Missing, unlisted);
         Ok(())
     }
 
@@ -250,16 +237,15 @@ impl Run<'_> {
 
 /// What is compared together: a partition with its own, or with `by_key` all with all.
 fn parts(topic: &TopicScope) -> Vec<Part> {
-    let sources = topic.sources.iter().enumerate().map(|(at, (partition, scope))| (at, partition.clone(), scope.clone()));
+    let sources =
+        topic.sources.iter().enumerate().map(|(at, (partition, scope))| (at, partition.clone(), scope.clone()));
     let mut lanes: Vec<_> =
         topic.lanes.iter().enumerate().map(|(at, (partition, scope))| (at, partition.clone(), scope.clone())).collect();
     if topic.partitioning == Partitioning::ByKey {
         return vec![Part { sources: sources.collect(), lanes }];
     }
-    let mut by_number: std::collections::BTreeMap<i32, Part> = lanes
-        .drain(..)
-        .map(|lane| (lane.1.partition, Part { sources: Vec::new(), lanes: vec![lane] }))
-        .collect();
+    let mut by_number: std::collections::BTreeMap<i32, Part> =
+        lanes.drain(..).map(|lane| (lane.1.partition, Part { sources: Vec::new(), lanes: vec![lane] })).collect();
     for source in sources {
         if let Some(part) = by_number.get_mut(&source.1.partition) {
             part.sources.push(source);
@@ -269,8 +255,13 @@ fn parts(topic: &TopicScope) -> Vec<Part> {
 }
 
 fn head(topic: &TopicScope, target: &str) -> TopicReport {
-    let range = |partition: &TopicPartition, from: i64, to: i64| Range { partition: partition.to_string(), from, to: to.max(from) };
-    let mut source_topics: Vec<String> = topic.sources.iter().map(|(partition, _)| partition.topic.to_string()).collect();
+    let range = |partition: &TopicPartition, from: i64, to: i64| Range {
+        partition: partition.to_string(),
+        from,
+        to: to.max(from),
+    };
+    let mut source_topics: Vec<String> =
+        topic.sources.iter().map(|(partition, _)| partition.topic.to_string()).collect();
     source_topics.dedup();
     TopicReport {
         target: target.to_owned(),
@@ -293,7 +284,9 @@ fn count(report: &mut TopicReport, tally: &Tally) {
         (Kind::Reordered, tally.reordered),
         (Kind::Extra, tally.extra),
     ];
-    kinds.into_iter().for_each(|(kind, count)| report.count(kind, count));
+    for (kind, count) in kinds {
+        report.count(kind, count);
+    }
     let reasons = [
         ("in flight: beyond the watermark", tally.in_flight),
         ("skipped: in ranges that the route has skipped", tally.skipped),
@@ -303,7 +296,9 @@ fn count(report: &mut TopicReport, tally: &Tally) {
         ("compacted away as it seems: there were too many keys to make sure", tally.compacted_unproven),
         ("put aside: older than what was asked for", tally.aside),
     ];
-    reasons.into_iter().for_each(|(reason, count)| report.explain(reason, count));
+    for (reason, count) in reasons {
+        report.explain(reason, count);
+    }
 }
 
 fn difference(topic: &TopicScope, kind: Kind, pair: &Pair) -> Difference {

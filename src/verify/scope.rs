@@ -1,17 +1,18 @@
 //! What is compared: topics, partitions and offsets, as the clusters tell them. All of it blocks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use regex::Regex;
 
 use super::comparison::{LaneScope, SourceScope};
+use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::retry::{OnExhausted, Policies};
+use crate::domain::retry::OnExhausted;
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::admin::{Admin, OffsetAt};
+use crate::kafka::admin::{Admin, OffsetAt, TopicInfo};
 use crate::kafka::group::{Group, group_name};
 use crate::plan::{RoutePlan, Selected, TargetPlan};
 
@@ -66,7 +67,7 @@ impl TopicScope {
 /// What a target has acknowledged of a partition.
 #[derive(Debug, Default)]
 struct Known {
-    watermark: Option<i64>,
+    watermark: i64,
     /// The first offset that the target was given; where absent it is not known.
     start: Option<i64>,
     skipped: Vec<(i64, i64)>,
@@ -75,63 +76,137 @@ struct Known {
 /// Asks both clusters. The order is what makes it right while the engine runs: the watermarks first, then the target's ends, then the
 /// source's, so that all below a watermark is on the target, and all on the target is at the source.
 pub(super) fn ask(request: &Request<'_>, source: &Admin, target: &Admin) -> Result<Scope, Fault> {
-    let (route, to) = (request.route, request.target);
     let topics = selected(request, source)?;
     let partitions = partitions_of(&topics);
-    let mut scope = Scope::default();
     let known = known(request, &partitions)?;
-    let committed = known.values().any(|known| known.watermark.is_some());
-    let existing = target.topics()?;
-    let mut by_target: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for topic in topics.keys() {
-        let name = to.topic.apply(topic).map_err(|error| Fault::new(FaultClass::Config, error.to_string()))?;
-        by_target.entry(name).or_default().push(topic);
-    }
+    let (existing, by_target) = (target.topics()?, by_target(request, &topics)?);
     let mut lanes: Vec<TopicPartition> = Vec::new();
     for name in by_target.keys() {
         match existing.get(name).map(|info| (&info.fault, info.partitions)) {
             Some((Some(fault), _)) => return Err(fault.clone()),
             Some((None, count)) => lanes.extend((0..count).map(|number| TopicPartition::new(name.as_str(), number))),
-            None => scope.remarks.push(format!("topic {name} does not exist on cluster {}", to.name())),
+            None => {}
         }
     }
     let there = Ends::of(target, &lanes, request.since)?;
     let here = Ends::of(source, &partitions, request.since)?;
-    let starts = if committed { HashMap::new() } else { assumed(route, source, &partitions)? };
-    if !committed && !partitions.is_empty() {
-        scope.remarks.push(format!(
-            "no progress of target {} is committed: it is compared up to the source's end, with the route's `start`",
-            to.name()
-        ));
-    }
-    let limits = |admin: &Admin, names: Vec<&str>| admin.limits(&names);
-    let source_limits = limits(source, topics.keys().map(String::as_str).collect())?;
-    let target_names = by_target.keys().map(String::as_str).filter(|name| existing.contains_key(*name)).collect();
-    let target_limits = limits(target, target_names)?;
+    let source_limits = source.limits(&topics.keys().map(String::as_str).collect::<Vec<_>>())?;
+    let target_names: Vec<_> =
+        by_target.keys().map(String::as_str).filter(|name| existing.contains_key(*name)).collect();
+    let target_limits = target.limits(&target_names)?;
+    let asked = Asked { request, known, here, there, source_limits, target_limits };
+    let mut scope = Scope { remarks: asked.remarks(&by_target, &existing), topics: Vec::new() };
     for (name, sources) in &by_target {
-        let is_compacted = |limits: &BTreeMap<String, _>, name: &str| {
-            limits.get(name).is_some_and(|limits: &crate::domain::batch::TopicLimits| limits.compacted)
+        let of_topic: Vec<_> = partitions.iter().filter(|partition| sources.contains(&*partition.topic)).collect();
+        let of_target: Vec<_> = lanes.iter().filter(|partition| &*partition.topic == name.as_str()).collect();
+        scope.topics.push(asked.topic(name, &of_topic, &of_target));
+    }
+    Ok(scope)
+}
+
+/// The target topics, each with the source topics that go there.
+fn by_target(
+    request: &Request<'_>,
+    topics: &BTreeMap<String, i32>,
+) -> Result<BTreeMap<String, BTreeSet<String>>, Fault> {
+    let mut by_target: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for topic in topics.keys() {
+        let name = request.target.topic.apply(topic);
+        let name = name.map_err(|error| Fault::new(FaultClass::Config, error.to_string()))?;
+        by_target.entry(name).or_default().insert(topic.clone());
+    }
+    Ok(by_target)
+}
+
+/// What was asked of both clusters.
+struct Asked<'a> {
+    request: &'a Request<'a>,
+    known: HashMap<TopicPartition, Known>,
+    here: Ends,
+    there: Ends,
+    source_limits: BTreeMap<String, TopicLimits>,
+    target_limits: BTreeMap<String, TopicLimits>,
+}
+
+impl Asked<'_> {
+    /// What has to be known to read the result.
+    fn remarks(
+        &self,
+        by_target: &BTreeMap<String, BTreeSet<String>>,
+        existing: &BTreeMap<String, TopicInfo>,
+    ) -> Vec<String> {
+        let name = self.request.target.name();
+        let lacking = by_target.keys().filter(|topic| !existing.contains_key(*topic));
+        let mut remarks: Vec<String> =
+            lacking.map(|topic| format!("topic {topic} does not exist on cluster {name}")).collect();
+        if !self.is_committed() && !by_target.is_empty() {
+            remarks.push(format!(
+                "target {name} has no progress, as it never ran or was filled by `copy`: it is compared up to the source's end"
+            ));
+        }
+        let unknown = |partition: &&TopicPartition| !self.begins(partition);
+        if let Some(partition) = self.here.low.keys().filter(unknown).min() {
+            remarks.push(format!(
+                "where target {name} began is not known, as for {partition}: what is before its first record does not count"
+            ));
+        }
+        let retry = &self.request.target.retry;
+        let classes = [&retry.record, &retry.overrun, &retry.system];
+        if classes.iter().any(|policy| policy.on_exhausted == OnExhausted::Drop) {
+            remarks.push(format!("a policy of target {name} says `drop`: what it dropped is missing here"));
+        }
+        remarks
+    }
+
+    fn is_committed(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// Whether the target's first offset of a partition is known.
+    fn begins(&self, partition: &TopicPartition) -> bool {
+        let known = self.known.get(partition).and_then(|known| known.start);
+        known.is_some() || self.request.route.start == Start::Earliest
+    }
+
+    fn topic(&self, name: &str, sources: &[&TopicPartition], lanes: &[&TopicPartition]) -> TopicScope {
+        let is_compacted = |limits: &BTreeMap<String, TopicLimits>, name: &str| {
+            limits.get(name).is_some_and(|limits| limits.compacted)
         };
-        let source_scope = |partition: &TopicPartition| {
-            let known = known.get(partition);
-            source_scope(known, committed, starts.get(partition).copied(), &here, partition)
-        };
-        let of_topic = partitions.iter().filter(|partition| sources.contains(&&*partition.topic));
-        let of_target = lanes.iter().filter(|partition| &*partition.topic == name.as_str());
+        let begins = sources.iter().all(|partition| self.begins(partition));
         let mut topic = TopicScope {
-            name: name.as_str().into(),
-            partitioning: route.partitioning,
-            sources: of_topic.map(|partition| (partition.clone(), source_scope(partition))).collect(),
-            lanes: of_target.clone().map(|partition| (partition.clone(), lane_scope(&there, partition))).collect(),
-            partitions: i32::try_from(of_target.count()).unwrap_or(i32::MAX),
-            source_compacted: sources.iter().any(|source| is_compacted(&source_limits, source)),
-            target_compacted: is_compacted(&target_limits, name),
+            name: name.into(),
+            partitioning: self.request.route.partitioning,
+            sources: sources.iter().map(|partition| ((*partition).clone(), self.source(partition))).collect(),
+            lanes: lanes.iter().map(|partition| ((*partition).clone(), self.lane(partition, begins))).collect(),
+            partitions: i32::try_from(lanes.len()).unwrap_or(i32::MAX),
+            source_compacted: sources.iter().any(|source| is_compacted(&self.source_limits, &source.topic)),
+            target_compacted: is_compacted(&self.target_limits, name),
         };
         topic.complete_lanes();
-        scope.topics.push(topic);
+        topic
     }
-    scope.remarks.extend(policies(&to.retry));
-    Ok(scope)
+
+    fn source(&self, partition: &TopicPartition) -> SourceScope {
+        let (low, since, end) = self.here.get(partition);
+        let known = self.known.get(partition);
+        let begun = known.and_then(|known| known.start).unwrap_or(0);
+        let watermark = match known {
+            Some(known) => known.watermark,
+            // it was born after the last commit: nothing has to be there yet
+            None if self.is_committed() => low,
+            None => end,
+        };
+        let start = begun.max(since).min(end);
+        let gone = if start == low { u64::try_from(low - begun).unwrap_or(0) } else { 0 };
+        let skipped = known.map(|known| known.skipped.clone()).unwrap_or_default();
+        SourceScope { start, watermark: watermark.clamp(start, end), end, skipped, gone }
+    }
+
+    fn lane(&self, partition: &TopicPartition, begins: bool) -> LaneScope {
+        let (low, start, end) = self.there.get(partition);
+        let gone = if start == low { u64::try_from(low).unwrap_or(0) } else { 0 };
+        LaneScope { start: start.min(end), end, gone: if begins { gone } else { u64::MAX } }
+    }
 }
 
 /// The route's topics that are asked about: name → partitions.
@@ -164,29 +239,8 @@ fn known(request: &Request<'_>, partitions: &[TopicPartition]) -> Result<HashMap
     let (route, target) = (request.route, request.target);
     let group = Group::open(&route.source, &group_name(&route.name, target.name()))?;
     let committed = group.committed(partitions)?;
-    let known = |offset| Known { watermark: Some(offset), ..Known::default() };
+    let known = |watermark| Known { watermark, ..Known::default() };
     Ok(committed.into_iter().map(|(partition, offset)| (partition, known(offset))).collect())
-}
-
-/// Where a target without progress would have begun.
-fn assumed(
-    route: &RoutePlan,
-    source: &Admin,
-    partitions: &[TopicPartition],
-) -> Result<HashMap<TopicPartition, i64>, Fault> {
-    match &route.start {
-        Start::Earliest => Ok(HashMap::new()),
-        // where that was nobody knows any more
-        Start::Latest => Ok(HashMap::new()),
-        Start::Timestamp(time) => source.offsets(partitions, OffsetAt::Timestamp(*time)),
-        Start::Offsets(offsets) => {
-            let of = |partition: &TopicPartition| {
-                let offset = offsets.get(&*partition.topic)?.get(&partition.partition)?;
-                Some((partition.clone(), *offset))
-            };
-            Ok(partitions.iter().filter_map(of).collect())
-        }
-    }
 }
 
 /// The offsets that a cluster has.
@@ -210,38 +264,4 @@ impl Ends {
         let low = of(&self.low);
         (low, self.since.as_ref().map_or(low, of).max(low), of(&self.end))
     }
-}
-
-fn source_scope(
-    known: Option<&Known>,
-    committed: bool,
-    assumed: Option<i64>,
-    here: &Ends,
-    partition: &TopicPartition,
-) -> SourceScope {
-    let (low, since, end) = here.get(partition);
-    let begun = known.and_then(|known| known.start).or(assumed).unwrap_or(0);
-    let watermark = match known.and_then(|known| known.watermark) {
-        Some(watermark) => watermark,
-        // it was born after the last commit: nothing has to be there yet
-        None if committed => low,
-        None => end,
-    };
-    let start = begun.max(since).min(end);
-    let gone = if start == low { u64::try_from(low - begun).unwrap_or(0) } else { 0 };
-    let skipped = known.map(|known| known.skipped.clone()).unwrap_or_default();
-    SourceScope { start, watermark: watermark.min(end), end, skipped, gone }
-}
-
-fn lane_scope(there: &Ends, partition: &TopicPartition) -> LaneScope {
-    let (low, start, end) = there.get(partition);
-    let gone = if start == low { u64::try_from(low).unwrap_or(0) } else { 0 };
-    LaneScope { start: start.min(end), end, gone }
-}
-
-/// What the target's policies make of records that it does not take.
-fn policies(policies: &Policies) -> Option<String> {
-    let classes = [&policies.record, &policies.overrun, &policies.system];
-    let drops = classes.iter().any(|policy| policy.on_exhausted == OnExhausted::Drop);
-    drops.then(|| "a policy of this target says `drop`: what it dropped is missing here".to_owned())
 }

@@ -69,8 +69,7 @@ impl Streams {
         let (sender, events): (Sender<(StreamId, ReadEvent)>, _) = channel();
         // who is gone wants to hear no more
         let sink: ReadSink = Arc::new(move |stream, event| drop(sender.send((stream, event))));
-        let limits =
-            BatchLimits { max_messages: 10_000, max_wait: Duration::from_millis(5), max_bytes: batch_bytes };
+        let limits = BatchLimits { max_messages: 10_000, max_wait: Duration::from_millis(5), max_bytes: batch_bytes };
         let open = |cluster: &&ClusterSpec| KafkaReader::open(cluster, limits.clone(), batch_bytes);
         let readers = clusters.iter().map(open).collect::<Result<_, _>>()?;
         let names = clusters.iter().map(|cluster| cluster.alias.clone()).collect();

@@ -90,7 +90,8 @@ impl Unit {
         };
         let sources: Vec<Input> =
             part.sources.iter().map(|(_, tp, scope)| open(SOURCE, tp, scope.start, scope.end)).collect();
-        let lanes: Vec<Input> = part.lanes.iter().map(|(_, tp, scope)| open(TARGET, tp, scope.start, scope.end)).collect();
+        let lanes: Vec<Input> =
+            part.lanes.iter().map(|(_, tp, scope)| open(TARGET, tp, scope.start, scope.end)).collect();
         let comparison = Comparison::new(
             context.rules,
             part.sources.iter().map(|(_, _, scope)| scope.clone()).collect(),
@@ -220,7 +221,9 @@ impl Unit {
         for record in records.iter().take_while(|record| record.offset < end) {
             let lane = match self.context.partitioning {
                 Partitioning::Keep => 0,
-                placing => usize::try_from(placing.place(number, record.key, self.context.partitions)).unwrap_or(0),
+                placing @ Partitioning::ByKey => {
+                    usize::try_from(placing.place(number, record.key, self.context.partitions)).unwrap_or(0)
+                }
             };
             let seen = Seen { offset: record.offset, print: Fingerprint::of_source(&record), aside: false };
             self.comparison.source(source, lane, &seen);
@@ -232,7 +235,8 @@ impl Unit {
     /// A partition that can't be read on, as retention was faster.
     pub(super) fn lost(&self, streams: &mut Streams) -> Option<Lost> {
         let sides = [(SOURCE, &self.sources), (TARGET, &self.lanes)];
-        let mut inputs = sides.into_iter().flat_map(|(side, inputs)| inputs.iter().enumerate().map(move |at| (side, at)));
+        let mut inputs =
+            sides.into_iter().flat_map(|(side, inputs)| inputs.iter().enumerate().map(move |at| (side, at)));
         inputs.find_map(|(side, (at, input))| {
             let fault = streams.lost(input.stream)?;
             Some(Lost { side, at, partition: input.partition.clone(), fault })

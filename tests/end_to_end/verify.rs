@@ -57,7 +57,9 @@ impl Said {
             let fields = value.as_array().map_or(&[][..], Vec::as_slice);
             fields.iter().map(text).collect::<Vec<_>>().join(",")
         };
-        listed.map(|one| (text(&one["kind"]), text(&one["source"]), text(&one["target"]), fields(&one["fields"]))).collect()
+        listed
+            .map(|one| (text(&one["kind"]), text(&one["source"]), text(&one["target"]), fields(&one["fields"])))
+            .collect()
     }
 
     fn sum(&self, field: &str) -> u64 {
@@ -250,11 +252,8 @@ fn it_compares_up_to_the_watermarks_while_the_engine_runs() {
 #[test]
 fn dead_letters_and_envelopes_are_accounted_for_and_what_was_dropped_is_missing() {
     let regions = regions();
-    let outcomes = [
-        ("dead_letter", 0, Some("dead-lettered")),
-        ("keep", 0, Some("kept in envelopes")),
-        ("drop", 3, None),
-    ];
+    let outcomes =
+        [("dead_letter", 0, Some("dead-lettered")), ("keep", 0, Some("kept in envelopes")), ("drop", 3, None)];
     for (end, code, explained) in outcomes {
         let name = format!("verify.{end}");
         let source = regions.guangzhou.topic(&name).create(2);

@@ -36,7 +36,7 @@ fn compare_with(rules: Rules, scope: SourceScope, lane: LaneScope, source: &[i64
 }
 
 /// Feeds it as the driver does: the lanes go on as far as they can, and the source is read when it is wanted.
-fn drive(mut comparison: Comparison, sources: &[Vec<(usize, Seen)>], lanes: &[Vec<Seen>]) -> Outcome {
+fn drive(mut comparison: Comparison, sources: &[Vec<Bound>], lanes: &[Vec<Seen>]) -> Outcome {
     let (mut read, mut shown) = (vec![0; sources.len()], vec![0; lanes.len()]);
     loop {
         let mut moved = false;
@@ -167,7 +167,8 @@ fn what_was_skipped_is_not_missing() {
     let source = numbers(1_000);
     let (scope, lane) = scopes(1_000, 900);
     let target = [&source[..500], &source[600..]].concat();
-    let outcome = compare_with(RULES, SourceScope { skipped: vec![(500, 600)], ..scope.clone() }, lane.clone(), &source, &target);
+    let outcome =
+        compare_with(RULES, SourceScope { skipped: vec![(500, 600)], ..scope.clone() }, lane.clone(), &source, &target);
     assert_eq!((counts(&outcome), outcome.tally.skipped), ([0; 4], 100));
     let outcome = compare_with(RULES, SourceScope { skipped: vec![(501, 600)], ..scope }, lane, &source, &target);
     assert_eq!((counts(&outcome), outcome.tally.skipped), ([1, 0, 0, 0], 99));
@@ -210,9 +211,8 @@ fn keyed(key: i64, time: i64, tombstone: bool) -> Fingerprint {
 #[test]
 fn compaction_may_take_all_but_the_last_of_a_key() {
     let rules = Rules { source_compacted: true, target_compacted: true, ..RULES };
-    let all: Vec<Seen> = (0..50_000)
-        .map(|at| Seen { offset: at, print: keyed(at % 100, at, at % 7 == 0), aside: false })
-        .collect();
+    let all: Vec<Seen> =
+        (0..50_000).map(|at| Seen { offset: at, print: keyed(at % 100, at, at % 7 == 0), aside: false }).collect();
     let last = |seen: &Seen| seen.offset >= 49_900;
     let kept = |side: i64| all.iter().filter(move |seen| last(seen) || seen.offset % 3 == side).copied();
     let outcome_of = |source: Vec<Seen>, target: Vec<Seen>| {
@@ -225,13 +225,20 @@ fn compaction_may_take_all_but_the_last_of_a_key() {
     assert!(outcome.tally.compacted > 30_000, "{:?}", outcome.tally);
     let last_value = |seen: &Seen| seen.offset != 49_950;
     let outcome = outcome_of(kept(0).collect(), kept(1).filter(last_value).collect());
-    assert_eq!(counts(&outcome), [1, 0, 0, 1], "and what the target has as the last of that key now is not the source's");
+    assert_eq!(
+        counts(&outcome),
+        [1, 0, 0, 1],
+        "and what the target has as the last of that key now is not the source's"
+    );
     let outcome = outcome_of(kept(0).filter(last_value).collect(), kept(1).collect());
     assert_eq!(counts(&outcome), [1, 0, 0, 1]);
 }
 
+/// A record of the source, and the lane that it goes to.
+type Bound = (usize, Seen);
+
 /// Records of several source partitions that go to several lanes, in turns of different lengths.
-fn by_key(runs: &[usize]) -> (Vec<Vec<(usize, Seen)>>, Vec<Vec<Seen>>) {
+fn by_key(runs: &[usize]) -> (Vec<Vec<Bound>>, Vec<Vec<Seen>>) {
     let (mut sources, mut lanes) = (vec![Vec::new(); 3], vec![Vec::new(); 4]);
     let mut content = 0;
     for (at, run) in runs.iter().enumerate() {
@@ -246,8 +253,8 @@ fn by_key(runs: &[usize]) -> (Vec<Vec<(usize, Seen)>>, Vec<Vec<Seen>>) {
     (sources, lanes)
 }
 
-fn compare_by_key(sources: &[Vec<(usize, Seen)>], lanes: &[Vec<Seen>]) -> Outcome {
-    let source = |records: &Vec<(usize, Seen)>| scopes(records.len(), 0).0;
+fn compare_by_key(sources: &[Vec<Bound>], lanes: &[Vec<Seen>]) -> Outcome {
+    let source = |records: &Vec<Bound>| scopes(records.len(), 0).0;
     let lane = |records: &Vec<Seen>| scopes(0, records.len()).1;
     let comparison = Comparison::new(RULES, sources.iter().map(source).collect(), lanes.iter().map(lane).collect());
     drive(comparison, sources, lanes)
@@ -255,7 +262,7 @@ fn compare_by_key(sources: &[Vec<(usize, Seen)>], lanes: &[Vec<Seen>]) -> Outcom
 
 #[test]
 fn partitions_that_are_mixed_by_key_are_compared_each_in_its_order() {
-    for runs in [vec![1; 9_000], vec![40, 1_000, 7].repeat(20), vec![20_000; 3]] {
+    for runs in [vec![1; 9_000], [40, 1_000, 7].repeat(20), vec![20_000; 3]] {
         let (sources, mut lanes) = by_key(&runs);
         let outcome = compare_by_key(&sources, &lanes);
         assert_eq!((counts(&outcome), outcome.tally.source_sum), ([0; 4], outcome.tally.target_sum));
@@ -330,7 +337,9 @@ proptest! {
         prop_assert_eq!(tally.matched + tally.missing, source.len() as u64);
         prop_assert_eq!(tally.matched + tally.duplicated + tally.extra, target.len() as u64);
         let mut sorted = [source.clone(), target.clone()];
-        sorted.iter_mut().for_each(|side| side.sort_unstable());
+        for side in &mut sorted {
+            side.sort_unstable();
+        }
         let same = sorted[0] == sorted[1];
         prop_assert_eq!(same, tally.missing + tally.duplicated + tally.extra == 0);
         if source == target {
