@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::note::{Note, Noted};
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
 use crate::domain::topic_partition::TopicPartition;
@@ -125,7 +126,7 @@ pub struct Request {
     /// Those of their partitions that this process copies.
     pub partitions: Vec<TopicPartition>,
     /// Watermarks that this process knows already.
-    pub known: HashMap<TopicPartition, i64>,
+    pub known: HashMap<TopicPartition, Noted>,
     /// All topics of the route.
     pub all: Topics,
     /// Whether the route was just started: only then does its `start` count.
@@ -140,7 +141,7 @@ pub struct Request {
 #[derive(Debug, Default)]
 pub struct Prepared {
     /// Each source partition, where its records go, and the first offset that the target needs.
-    pub partitions: Vec<(TopicPartition, Arc<TargetTopic>, i64)>,
+    pub partitions: Vec<(TopicPartition, Arc<TargetTopic>, Noted)>,
     /// Source topics that can't be written, and why.
     pub refused: Vec<(String, Fault)>,
     /// Partitions of which the source does not have what comes next, and which offsets are lost.
@@ -161,7 +162,7 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
                 let topic = Arc::new(TargetTopic { limits, ..topic });
                 for partition in request.partitions.iter().filter(|partition| *partition.topic == **name) {
                     if let Some(from) = starts.get(partition).filter(|_| !gaps.contains_key(partition)) {
-                        prepared.partitions.push((partition.clone(), topic.clone(), *from));
+                        prepared.partitions.push((partition.clone(), topic.clone(), from.clone()));
                     }
                 }
             }
@@ -194,14 +195,14 @@ fn limits(
 fn gaps(
     clients: &Clients,
     request: &Request,
-    starts: &HashMap<TopicPartition, i64>,
+    starts: &HashMap<TopicPartition, Noted>,
 ) -> Result<HashMap<TopicPartition, Fault>, Fault> {
     let partitions: Vec<TopicPartition> = starts.keys().cloned().collect();
     let first = clients.source.offsets(&partitions, OffsetAt::Earliest)?;
     let end = clients.source.offsets(&partitions, OffsetAt::Latest)?;
     let target = request.target.name();
     let gap = |partition: TopicPartition| {
-        let (from, first, end) = (starts.get(&partition)?, first.get(&partition)?, end.get(&partition)?);
+        let (from, first, end) = (&starts.get(&partition)?.offset, first.get(&partition)?, end.get(&partition)?);
         let reason = if from < first {
             format!(
                 "{partition} for target {target}: offsets {from} to {} are gone from the source, which starts at {first}",
@@ -254,7 +255,7 @@ fn make_ready(
 /// New starts are committed at once, before anything is copied: that is how a later process knows them from newborn
 /// ones. At the first start ever one process does so for the partitions of all processes, or they would take each other's
 /// commits for a sign that theirs are newborn.
-fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition, i64>, Fault> {
+fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition, Noted>, Fault> {
     let mut starts = request.known.clone();
     let unknown: Vec<TopicPartition> =
         request.partitions.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
@@ -263,7 +264,7 @@ fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition
     }
     let asked = if request.first { partitions_of(&request.all) } else { unknown.clone() };
     let committed = match &clients.group {
-        Some(group) => group.committed(&asked)?,
+        Some(group) => group.committed_with_notes(&asked)?,
         None => HashMap::new(),
     };
     let first_ever = request.first && committed.is_empty() && starts.is_empty();
@@ -277,18 +278,22 @@ fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition
         let newborn: Vec<TopicPartition> = unknown.into_iter().filter(|tp| !committed.contains_key(tp)).collect();
         clients.source.offsets(&newborn, OffsetAt::Earliest)?
     };
+    let begins = |offset| Noted { offset, note: Note { start: Some(offset), ..Note::default() } };
+    let fresh: Vec<(TopicPartition, Noted)> = fresh.into_iter().map(|(tp, offset)| (tp, begins(offset))).collect();
     if let Some(group) = &clients.group
         && !fresh.is_empty()
     {
         if request.withdrawn.load(Relaxed) {
-            return Err(Fault::new(FaultClass::System, "another process is to have a part of it: what is left is looked at anew"));
+            return Err(Fault::new(
+                FaultClass::System,
+                "another process is to have a part of it: what is left is looked at anew",
+            ));
         }
-        let offsets: Vec<(TopicPartition, i64)> = fresh.iter().map(|(tp, offset)| (tp.clone(), *offset)).collect();
-        group.commit(&offsets)?;
+        group.commit(&fresh)?;
     }
     let found = committed.into_iter().chain(fresh).filter(|(partition, _)| request.partitions.contains(partition));
-    for (partition, offset) in found {
-        starts.entry(partition).or_insert(offset);
+    for (partition, noted) in found {
+        starts.entry(partition).or_insert(noted);
     }
     Ok(starts)
 }

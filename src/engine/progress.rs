@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 
 use crate::domain::detach::Load;
+use crate::domain::note::{Note, Noted};
 use crate::domain::topic_partition::TopicPartition;
 
 /// A target by its place in the route's plan.
@@ -32,10 +33,21 @@ pub struct Progress {
     pub read: Volume,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Mark {
     watermark: i64,
-    committed: Option<i64>,
+    note: Note,
+    committed: Option<Noted>,
+}
+
+impl Mark {
+    fn noted(&self) -> Noted {
+        Noted { offset: self.watermark, note: self.note.clone() }
+    }
+
+    fn is_committed(&self) -> bool {
+        self.committed.as_ref().is_some_and(|noted| noted.offset == self.watermark && noted.note == self.note)
+    }
 }
 
 /// Records and bytes.
@@ -149,8 +161,16 @@ impl Progress {
 
     /// Raises a watermark. It never falls: an older word changes nothing.
     pub fn raise(&self, target: TargetIndex, partition: &TopicPartition, watermark: i64) {
-        let mut mark = self.marks.entry((target, partition.clone())).or_insert(Mark { watermark, committed: None });
+        let new = || Mark { watermark, ..Mark::default() };
+        let mut mark = self.marks.entry((target, partition.clone())).or_insert_with(new);
         mark.watermark = mark.watermark.max(watermark);
+    }
+
+    /// Begins, or begins anew, at a watermark that may be lower than before: nothing of a partition is under way. What was
+    /// committed stays known.
+    pub fn begin(&self, target: TargetIndex, partition: &TopicPartition, noted: &Noted) {
+        let mut mark = self.marks.entry((target, partition.clone())).or_default();
+        (mark.watermark, mark.note) = (noted.offset, noted.note.clone());
     }
 
     /// The watermark of a target partition.
@@ -158,12 +178,17 @@ impl Progress {
         self.marks.get(&(target, partition.clone())).map(|mark| mark.watermark)
     }
 
+    /// The same with its note.
+    pub fn noted(&self, target: TargetIndex, partition: &TopicPartition) -> Option<Noted> {
+        self.marks.get(&(target, partition.clone())).map(|mark| mark.noted())
+    }
+
     /// The watermarks of a target that have to be committed; all of them, if asked for.
-    pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<(TopicPartition, i64)> {
+    pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<(TopicPartition, Noted)> {
         self.marks
             .iter()
-            .filter(|mark| mark.key().0 == target && (all || mark.committed != Some(mark.watermark)))
-            .map(|mark| (mark.key().1.clone(), mark.watermark))
+            .filter(|mark| mark.key().0 == target && (all || !mark.is_committed()))
+            .map(|mark| (mark.key().1.clone(), mark.noted()))
             .collect()
     }
 
@@ -208,9 +233,10 @@ impl Progress {
         let mut put_back = Vec::new();
         for (partition, found) in found {
             if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone()))
-                && let Some(committed) = mark.committed.filter(|committed| committed > found)
+                && let Some(committed) = mark.committed.as_ref().map(|noted| noted.offset)
+                && committed > *found
             {
-                mark.committed = Some(*found);
+                mark.committed = None;
                 put_back.push((partition.clone(), committed, *found));
             }
         }
@@ -224,10 +250,10 @@ impl Progress {
     }
 
     /// Notes what was committed.
-    pub fn committed(&self, target: TargetIndex, offsets: &[(TopicPartition, i64)]) {
-        for (partition, offset) in offsets {
+    pub fn committed(&self, target: TargetIndex, offsets: &[(TopicPartition, Noted)]) {
+        for (partition, noted) in offsets {
             if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone())) {
-                mark.committed = Some(*offset);
+                mark.committed = Some(noted.clone());
             }
         }
     }

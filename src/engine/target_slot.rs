@@ -19,6 +19,7 @@ use super::retries::What;
 use super::route::{Index, Route};
 use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::note::Noted;
 use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
@@ -290,9 +291,12 @@ impl Route {
             }
             slot.gaps.insert(partition, fault);
         }
-        for (partition, topic, from) in prepared.partitions {
-            slot.written.insert(partition.clone());
+        for (partition, topic, noted) in prepared.partitions {
+            let from = noted.offset;
             slot.gaps.remove(&partition);
+            if slot.written.insert(partition.clone()) {
+                self.params.lasting.progress.begin(index, &partition, &noted);
+            }
             if let Some(cast) = &slot.cast {
                 cast.producer.addr().do_send(Adopt { partition, topic, from });
             }
@@ -445,8 +449,8 @@ fn known(
     progress: &super::progress::Progress,
     index: Index,
     partitions: &[TopicPartition],
-) -> HashMap<TopicPartition, i64> {
-    let of = |tp: &TopicPartition| progress.watermark(index, tp).map(|mark| (tp.clone(), mark));
+) -> HashMap<TopicPartition, Noted> {
+    let of = |tp: &TopicPartition| progress.noted(index, tp).map(|noted| (tp.clone(), noted));
     partitions.iter().filter_map(of).collect()
 }
 
