@@ -128,14 +128,37 @@ pub struct RoutePlan {
     pub batch: BatchLimits,
     /// Bytes read and not yet acknowledged, over all targets of the route.
     pub in_flight: u64,
-    /// Where commits of progress go: whether this route keeps watermarks in consumer groups. `copy` keeps none.
-    pub keeps_progress: bool,
+    /// Whether its watermarks are kept, and whether other processes copy a part of its partitions.
+    pub keeping: Keeping,
     /// Bytes per second that may be written, over all targets of the route; `None` is without limit.
     pub bandwidth: Option<u64>,
     /// How faults of its source and of its actors are met.
     pub retry: Policies,
     /// The clusters that are written to; at least one, none twice.
     pub targets: Vec<TargetPlan>,
+}
+
+/// What outlives the process that runs a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// Nothing: it begins anew each time.
+    Nothing,
+    /// Its watermarks, in consumer groups on the source. One process copies all of it.
+    Progress,
+    /// The same; and any number of processes with the same config share its partitions by Kafka's group protocol.
+    ProgressAndShare,
+}
+
+impl Keeping {
+    /// Whether watermarks are kept.
+    pub fn keeps_progress(self) -> bool {
+        self != Self::Nothing
+    }
+
+    /// Whether its partitions are shared out.
+    pub fn is_shared(self) -> bool {
+        self == Self::ProgressAndShare
+    }
 }
 
 /// A batch is cut at the first of these that is reached.

@@ -21,7 +21,7 @@ use anabranch::engine::lasting::{Lasting, SharedLimits};
 use anabranch::engine::letters::Story;
 use anabranch::engine::life::{Life, Rounds};
 use anabranch::engine::messages::{
-    Adopt, ChildGone, ConsumerReady, DeadLettered, Drained, ReadState, Renew, TargetReady, WriteNews,
+    Adopt, ChildGone, ConsumerReady, DeadLettered, Drained, ReadState, Released, Renew, TargetReady, WriteNews,
 };
 use anabranch::engine::pacer::Pacer;
 use anabranch::engine::partition_consumer::{Params as ConsumerParams, PartitionConsumer};
@@ -128,7 +128,7 @@ macro_rules! ignores {
     )*};
 }
 
-ignores!(Drained, Renew, ChildGone, ReadState, DeadLettered);
+ignores!(Drained, Released, Renew, ChildGone, ReadState, DeadLettered);
 
 /// A route with one partition and one target, which may live several times.
 struct Stage {
@@ -196,9 +196,11 @@ impl Stage {
             router: self.router.addr().clone(),
             progress: lasting.progress.clone(),
             retries: lasting.retries.clone(),
+            lease: None,
             status: lasting.status.clone(),
             owner: Owner {
                 drained: nobody.clone().recipient(),
+                released: nobody.clone().recipient(),
                 renew: nobody.clone().recipient(),
                 gone: nobody.clone().recipient(),
             },

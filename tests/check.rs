@@ -343,6 +343,15 @@ routes:
 "#;
     let lines = refused(text, &[]);
     assert!(lines[0].starts_with("routes.r.x.to.t: ") && lines[0].contains("consumer group"), "{lines:#?}");
+
+    let text = r#"
+clusters: { s: { bootstrap: "a:1" }, t: { bootstrap: "b:1" } }
+routes:
+  r: { from: s, topics: { include: a }, to: { t: {} } }
+  r.t: { from: s, topics: { include: b }, to: { t: {} } }
+"#;
+    let lines = refused(text, &[]);
+    assert!(lines[0].starts_with("routes.r.t: ") && lines[0].contains("routes.r.to.t"), "{lines:#?}");
 }
 
 #[test]

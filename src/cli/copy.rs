@@ -18,7 +18,7 @@ use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::engine::Options;
 use crate::engine::progress::Progress;
-use crate::plan::{BatchLimits, ClusterSpec, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection};
+use crate::plan::{BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection};
 
 /// The addresses of one cluster: `host:port`, or several with commas between.
 #[derive(Clone, Debug)]
@@ -101,7 +101,7 @@ fn plan(args: &Args) -> Plan {
         create_topics: true,
         batch: BatchLimits { max_messages: keys::MAX_MESSAGES, max_wait: keys::MAX_WAIT, max_bytes: keys::MAX_BYTES },
         in_flight: keys::IN_FLIGHT,
-        keeps_progress: false,
+        keeping: Keeping::Nothing,
         bandwidth: None,
         retry: Policies::default(),
         targets,

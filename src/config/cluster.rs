@@ -191,6 +191,10 @@ const OWNED: &[(&[&str], &str)] = &[
         &["group.*", "enable.auto.commit", "auto.commit.*", "enable.auto.offset.store", "offset.store.*"],
         "leave it out: progress is kept per target by the engine",
     ),
+    (
+        &["partition.assignment.strategy", "max.poll.interval.ms"],
+        "leave it out: the engine shares out partitions in small steps, and takes the time that `limits.drain` gives",
+    ),
     (&["auto.offset.reset"], "use the route's `start`"),
     (
         &["enable.idempotence", "acks", "request.required.acks", "retries", "message.send.max.retries"],
@@ -244,6 +248,7 @@ mod tests {
         for key in [
             "group.id",
             "group.instance.id",
+            "partition.assignment.strategy",
             "Acks",
             "enable.gapless.guarantee",
             "throttle_cb",
@@ -256,9 +261,15 @@ mod tests {
         ] {
             assert!(owned_by_engine(key).is_some(), "{key}");
         }
-        for key in
-            ["compression.codec", "linger.ms", "batch.size", "socket.keepalive.enable", "fetch.min.bytes", "client.id"]
-        {
+        for key in [
+            "compression.codec",
+            "linger.ms",
+            "batch.size",
+            "socket.keepalive.enable",
+            "fetch.min.bytes",
+            "client.id",
+            "session.timeout.ms",
+        ] {
             assert!(owned_by_engine(key).is_none(), "{key}");
         }
     }

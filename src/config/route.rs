@@ -16,7 +16,7 @@ use super::values::{self, show_size};
 use super::{keys, loops};
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
-use crate::plan::{BatchLimits, ClusterSpec, RoutePlan, Selected, TargetPlan, TopicSelection};
+use crate::plan::{BatchLimits, ClusterSpec, Keeping, RoutePlan, Selected, TargetPlan, TopicSelection};
 
 /// What the routes have in common.
 pub(super) struct Process<'a> {
@@ -65,7 +65,7 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
         create_topics: create_topics?.unwrap_or(true),
         batch: batch?,
         in_flight: in_flight?,
-        keeps_progress: true,
+        keeping: Keeping::ProgressAndShare,
         bandwidth: bandwidth?,
         retry: retry.policies?,
         targets: targets?,
@@ -235,16 +235,20 @@ fn read_template(field: &Field<'_>) -> Read<TopicTemplate> {
     Ok(field.parsed(HINT, |text| values::template(text, HINT))?.unwrap_or_else(TopicTemplate::same))
 }
 
-/// Two routes must not share a consumer group, which holds a target's watermarks.
+/// Two routes must not share a consumer group: each holds a target's watermarks, or shares out a route's partitions.
 pub(super) fn check_groups(routes: &[RoutePlan], report: &Report) {
     let mut groups = BTreeMap::new();
+    let mut add = |group: String, path: String| {
+        if let Some(other) = groups.insert(group, path.clone()) {
+            let problem = format!("its consumer group would be the same as that of {other}");
+            let _ = report.add(&path, problem, "rename the route");
+        }
+    };
     for route in routes {
+        let path = join("routes", &route.name);
+        add(route.name.clone(), path.clone());
         for target in &route.targets {
-            let path = join(&join("routes", &route.name), &join("to", target.name()));
-            if let Some(other) = groups.insert(format!("{}.{}", route.name, target.name()), path.clone()) {
-                let problem = format!("its consumer group would be the same as that of {other}");
-                let _ = report.add(&path, problem, "rename the route");
-            }
+            add(format!("{}.{}", route.name, target.name()), join(&path, &join("to", target.name())));
         }
     }
 }

@@ -107,7 +107,7 @@ fn every_key_of_default_yaml_has_its_meaning_beside_it() {
 fn the_fan_out_example_is_what_it_says() {
     let plan = plan(include_str!("../../config/fan-out.yaml"));
     let route = &plan.routes[0];
-    assert!(route.enabled && route.create_topics && route.keeps_progress);
+    assert!(route.enabled && route.create_topics && route.keeping.is_shared());
     assert_eq!(route.source.alias, "guangzhou");
     let targets: Vec<_> = route.targets.iter().map(|t| (t.name(), t.topic.apply("orders.eu").unwrap())).collect();
     assert_eq!(targets, [("beijing", "gz.orders.eu".to_owned()), ("shanghai", "orders.eu".to_owned())]);

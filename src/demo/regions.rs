@@ -12,7 +12,7 @@ use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::kafka::mock::{DemoRecord, DemoSource, MockRegion};
 use crate::plan::{
-    BatchLimits, ClusterSpec, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection, whole_name,
+    BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection, whole_name,
 };
 
 /// The source topic; targets write it as `gz.orders`.
@@ -88,7 +88,7 @@ impl Regions {
             create_topics: false, // the mock can't
             batch: BatchLimits { max_messages: 10_000, max_wait: Duration::from_millis(10), max_bytes: 64 << 10 },
             in_flight: 1 << 20, // small, so that the broken region leaves the shared read within the show
-            keeps_progress: true,
+            keeping: Keeping::Progress,
             bandwidth: None,
             retry: Policies::default(),
             targets,

@@ -174,6 +174,18 @@ impl TargetFacts {
     }
 }
 
+/// A route's place among the processes that share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// It has been given its share, or shares with nobody.
+    #[default]
+    Settled,
+    /// It waits for its first share.
+    Waiting,
+    /// It can't be a member of their group.
+    Refused(Trouble),
+}
+
 /// What is known of a route, besides its targets.
 #[derive(Clone, Debug, Default)]
 pub struct RouteFacts {
@@ -185,6 +197,8 @@ pub struct RouteFacts {
     pub ended: bool,
     /// What keeps its source from being read.
     pub trouble: Option<Trouble>,
+    /// Its place among the processes that share it.
+    pub place: Place,
     /// Partitions of the source that can't be read, and why.
     pub unreadable: BTreeMap<TopicPartition, String>,
     /// Whether it keeps failing.
@@ -203,12 +217,18 @@ impl RouteFacts {
         if let Some(reason) = &self.failing {
             return (RouteState::Failed, reason.clone());
         }
-        if let Some(trouble) = &self.trouble {
+        let refused = if let Place::Refused(trouble) = &self.place { Some(trouble) } else { None };
+        if let Some(trouble) = self.trouble.as_ref().or(refused) {
             let failed = trouble.class == FaultClass::Config;
             return (if failed { RouteState::Failed } else { RouteState::Degraded }, trouble.reason.clone());
         }
         if !self.discovered {
             return (RouteState::Starting, String::new());
+        }
+        if self.place == Place::Waiting {
+            let reason =
+                "no partition is its own yet: other processes have them, or the session of one that died has not ended";
+            return (RouteState::Starting, reason.to_owned());
         }
         if let Some(reason) = self.unreadable.values().next() {
             return (RouteState::Degraded, reason.clone());
@@ -273,6 +293,11 @@ mod tests {
         assert_eq!(state(&facts, &[Running, Throttled]), RouteState::Running);
         assert_eq!(state(&facts, &[Running, Starting]), RouteState::Starting);
         assert_eq!(state(&facts, &[Starting, Detached]), RouteState::Degraded);
+        facts.place = Place::Waiting;
+        assert_eq!(state(&facts, &[Running]), RouteState::Starting);
+        facts.place = Place::Refused(trouble(FaultClass::Config));
+        assert_eq!(state(&facts, &[Running]), RouteState::Failed);
+        facts.place = Place::Settled;
         facts.trouble = Some(trouble(FaultClass::System));
         assert_eq!(state(&facts, &[Running]), RouteState::Degraded);
         facts.trouble = Some(trouble(FaultClass::Config));

@@ -93,9 +93,15 @@ impl Route {
             router: router.clone(),
             progress: lasting.progress.clone(),
             retries: lasting.retries.clone(),
+            lease: lasting.lease(),
             status: lasting.status.clone(),
             watch: Self::watch(&me, Child::Target(index), "target", generation),
-            owner: Owner { drained: me.clone().recipient(), renew: me.clone().recipient(), gone: me.recipient() },
+            owner: Owner {
+                drained: me.clone().recipient(),
+                released: me.clone().recipient(),
+                renew: me.clone().recipient(),
+                gone: me.recipient(),
+            },
         }))
     }
 

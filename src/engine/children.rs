@@ -63,7 +63,7 @@ impl Route {
     pub(super) fn spawn_consumers(&mut self, ctx: &Context<Self>) -> Result<(), Fault> {
         let known = |tp: &TopicPartition| self.consumers.contains_key(tp) || self.resting.contains(tp);
         let missing: Vec<TopicPartition> =
-            partitions_of(&self.topics).into_iter().filter(|partition| !known(partition)).collect();
+            self.ownership.of(&self.topics).into_iter().filter(|partition| !known(partition)).collect();
         for partition in missing {
             self.spawn_consumer(partition, ctx)?;
         }

@@ -61,6 +61,14 @@ impl Route {
         self.stop(undone, false, ctx);
     }
 
+    /// Ends without a drain and without a commit, to be started again: it may not act any more.
+    pub(super) fn end_at_once(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping.is_none() {
+            self.stopping = Some(Stopping { undone: Vec::new(), again: true, closing: false });
+            self.close(false, ctx);
+        }
+    }
+
     /// Stops reading, lets the targets finish, commits, closes.
     pub(super) fn stop(&mut self, undone: Vec<String>, again: bool, ctx: &mut Context<Self>) {
         if self.stopping.is_some() {
@@ -103,13 +111,16 @@ impl Route {
             lasting.close_writers();
             for (target, group) in targets.into_iter().enumerate() {
                 let offsets = lasting.progress.to_commit(target, false);
-                if let (Some(group), false) = (group, offsets.is_empty())
+                if let (Some(group), false, true) = (group, offsets.is_empty(), lasting.may_act())
                     && let Err(fault) = group.commit(&offsets)
                 {
                     stopping.undone.push(format!("watermarks could not be committed: {fault}"));
                 }
             }
             drop(source);
+            if !stopping.again {
+                lasting.leave();
+            }
             stopping
         });
         // librdkafka waits for a commit's answer as long as it takes

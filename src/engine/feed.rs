@@ -78,6 +78,8 @@ pub struct Feed {
     pub diverting: Option<Diversion>,
     /// Whether it waits behind a record whose attempts are used up, and has let go of everything meanwhile.
     pub blocked: bool,
+    /// Whether another process is to have it.
+    pub releasing: bool,
     /// Since when the writer has something of it and has said nothing.
     pub quiet_since: Option<Duration>,
     /// Whether it stands in the line of feeds with something to hand over.
@@ -110,6 +112,7 @@ impl Feed {
             refused_before: false,
             diverting: None,
             blocked: false,
+            releasing: false,
             quiet_since: None,
             listed: false,
             handed: 0,

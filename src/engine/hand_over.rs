@@ -141,7 +141,7 @@ impl TargetProducer {
         // several partitions share the window, so that one that is stuck leaves room for the others
         let share = if self.feeds.len() > 1 { window / 2 } else { window };
         while let Some((partition, urgency)) = self.line.pop() {
-            if self.with_writer.is_full(window) {
+            if self.with_writer.is_full(window) || !self.may_act() {
                 return self.line.put_back(partition, urgency);
             }
             if let Some(delay) = self.params.pacer.delay(now(), urgency) {
@@ -260,6 +260,7 @@ impl TargetProducer {
 
     /// After something of a partition has come to an end: whatever can follow.
     pub(super) fn go_on(&mut self, partition: &TopicPartition, ctx: &mut Context<Self>) {
+        self.finish_release(partition);
         self.try_again(partition);
         self.list(partition);
         self.pump(ctx);

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::flow::Gate;
 use super::pacer::Limit;
+use super::preparation::shared_group;
 use super::progress::{Progress, TargetIndex};
 use super::read_limit::ReadLimit;
 use super::retries::Retries;
 use super::status::RouteStatus;
+use crate::domain::fault::Fault;
 use crate::domain::retry::Spread;
 use crate::kafka::Writer;
+use crate::kafka::lease::SharedLease;
+use crate::kafka::membership::Membership;
 use crate::plan::{Plan, RoutePlan};
 
 /// What outlives the actor of a route.
@@ -29,6 +34,8 @@ pub struct Lasting {
     /// How fast the source may be read.
     pub read_limit: Option<ReadLimit>,
     writers: Arc<Mutex<Vec<Arc<dyn Writer>>>>,
+    /// Its place among the processes that share the route.
+    membership: Arc<Mutex<Option<Arc<Membership>>>>,
 }
 
 /// The limits that all routes of a process share.
@@ -75,12 +82,42 @@ impl Lasting {
             limits: Arc::new(plan.targets.iter().map(of_target).collect()),
             read_limit: shared.read.get(&plan.source.alias).cloned().map(ReadLimit::new),
             writers: Arc::default(),
+            membership: Arc::default(),
         }
     }
 
     /// The limits that a target has to keep to.
     pub fn limits_of(&self, target: TargetIndex) -> Vec<Limit> {
         self.limits.get(target).cloned().unwrap_or_default()
+    }
+
+    /// The place of a route among the processes that share it; the same one for all of its lives, as long as that lives itself.
+    pub fn membership(&self, plan: &RoutePlan, patience: Duration) -> Result<Arc<Membership>, Fault> {
+        let mut slot = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(membership) = slot.as_ref().filter(|membership| !membership.has_crashed()) {
+            return Ok(membership.clone());
+        }
+        let membership = Arc::new(Membership::open(&plan.source, &shared_group(&plan.name), patience)?);
+        Ok(slot.insert(membership).clone())
+    }
+
+    /// Leaves the group. Blocks.
+    pub fn leave(&self) {
+        let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(membership) = membership {
+            membership.leave();
+        }
+    }
+
+    /// How long this process may act for its partitions; `None` where nobody shares them.
+    pub fn lease(&self) -> Option<SharedLease> {
+        let slot = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().map(|membership| membership.lease())
+    }
+
+    /// Whether this process may act for its partitions now.
+    pub fn may_act(&self) -> bool {
+        self.lease().is_none_or(|lease| lease.is_held())
     }
 
     /// Notes a writer that was opened.

@@ -12,6 +12,7 @@ use super::target_producer::TargetProducer;
 use crate::domain::batch::{RecordBatch, SharedBatch};
 use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::membership::MemberEvent;
 use crate::kafka::{ReadEvent, StreamId, TargetTopic, WriteEvent};
 
 /// A reader's word to the partition's consumer.
@@ -28,6 +29,11 @@ pub struct ReadNews {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct WriteNews(pub WriteEvent);
+
+/// The group's word to the route that is a member of it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct MemberNews(pub MemberEvent);
 
 /// To a partition consumer: read from here, or not at all.
 #[derive(Debug, Message)]
@@ -115,6 +121,28 @@ pub struct Adopt {
     /// The target's watermark: the first source offset that it needs.
     pub from: i64,
 }
+
+/// To a target producer: another process is to have this source partition. Finish what the writer has of it, and let go of it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Release(pub TopicPartition);
+
+/// From a target producer: nothing of a source partition is in flight any more, and its watermark is final.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Released {
+    /// Which target.
+    pub target: TargetIndex,
+    /// Which source partition.
+    pub partition: TopicPartition,
+    /// Which life of the target.
+    pub generation: u64,
+}
+
+/// To the router: nobody follows this source partition any more, and its consumer is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Forget(pub TopicPartition);
 
 /// To the router: this target wants to follow the shared read of a partition from here on.
 #[derive(Debug, Message)]

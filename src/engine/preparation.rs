@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::note::{Note, Noted};
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
 use crate::domain::topic_partition::TopicPartition;
@@ -15,6 +17,11 @@ use crate::plan::{RoutePlan, Selected, TargetPlan, TopicSelection};
 
 /// A route's source topics: name → partitions.
 pub type Topics = BTreeMap<String, i32>;
+
+/// The group whose members are the processes that share a route.
+pub fn shared_group(route: &str) -> String {
+    format!("anabranch.{route}")
+}
 
 /// The selected topics of the source, and those that can't be read.
 pub fn discover(source: &Admin, selection: &TopicSelection) -> Result<(Topics, Vec<Fault>), Fault> {
@@ -109,19 +116,27 @@ pub struct Request {
     pub route: Arc<RoutePlan>,
     /// The target.
     pub target: TargetPlan,
-    /// The source topics that are not written yet, or have grown.
+    /// The source topics that are not written yet, or have grown, with all of their partitions.
     pub topics: Topics,
+    /// Those of their partitions that this process copies.
+    pub partitions: Vec<TopicPartition>,
     /// Watermarks that this process knows already.
-    pub known: HashMap<TopicPartition, i64>,
+    pub known: HashMap<TopicPartition, Noted>,
+    /// All topics of the route.
+    pub all: Topics,
     /// Whether the route was just started: only then does its `start` count.
     pub first: bool,
+    /// Whether it is this process that says where a target starts for the first time: it copies the first partition.
+    pub leads: bool,
+    /// Set once one of the partitions is to be another process's: then nothing may be committed for it any more.
+    pub withdrawn: Arc<AtomicBool>,
 }
 
 /// A target that can be written.
 #[derive(Debug, Default)]
 pub struct Prepared {
     /// Each source partition, where its records go, and the first offset that the target needs.
-    pub partitions: Vec<(TopicPartition, Arc<TargetTopic>, i64)>,
+    pub partitions: Vec<(TopicPartition, Arc<TargetTopic>, Noted)>,
     /// Source topics that can't be written, and why.
     pub refused: Vec<(String, Fault)>,
     /// Partitions of which the source does not have what comes next, and which offsets are lost.
@@ -140,9 +155,9 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
             Ok(topic) => {
                 let limits = limits.get(&*topic.name).copied().unwrap_or_default();
                 let topic = Arc::new(TargetTopic { limits, ..topic });
-                for partition in partitions_of(&Topics::from([(name.clone(), *partitions)])) {
-                    if let Some(from) = starts.get(&partition).filter(|_| !gaps.contains_key(&partition)) {
-                        prepared.partitions.push((partition, topic.clone(), *from));
+                for partition in request.partitions.iter().filter(|partition| *partition.topic == **name) {
+                    if let Some(from) = starts.get(partition).filter(|_| !gaps.contains_key(partition)) {
+                        prepared.partitions.push((partition.clone(), topic.clone(), from.clone()));
                     }
                 }
             }
@@ -175,14 +190,14 @@ fn limits(
 fn gaps(
     clients: &Clients,
     request: &Request,
-    starts: &HashMap<TopicPartition, i64>,
+    starts: &HashMap<TopicPartition, Noted>,
 ) -> Result<HashMap<TopicPartition, Fault>, Fault> {
     let partitions: Vec<TopicPartition> = starts.keys().cloned().collect();
     let first = clients.source.offsets(&partitions, OffsetAt::Earliest)?;
     let end = clients.source.offsets(&partitions, OffsetAt::Latest)?;
     let target = request.target.name();
     let gap = |partition: TopicPartition| {
-        let (from, first, end) = (starts.get(&partition)?, first.get(&partition)?, end.get(&partition)?);
+        let (from, first, end) = (&starts.get(&partition)?.offset, first.get(&partition)?, end.get(&partition)?);
         let reason = if from < first {
             format!(
                 "{partition} for target {target}: offsets {from} to {} are gone from the source, which starts at {first}",
@@ -233,30 +248,48 @@ fn make_ready(
 /// but a partition born after the route was started begins with its first record.
 ///
 /// New starts are committed at once, before anything is copied: that is how a later process knows them from newborn
-/// ones.
-fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition, i64>, Fault> {
+/// ones. At the first start ever one process does so for the partitions of all processes, or they would take each other's
+/// commits for a sign that theirs are newborn.
+fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition, Noted>, Fault> {
     let mut starts = request.known.clone();
-    let wanted = partitions_of(&request.topics);
-    let unknown: Vec<TopicPartition> = wanted.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
+    let unknown: Vec<TopicPartition> =
+        request.partitions.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
+    if unknown.is_empty() {
+        return Ok(starts);
+    }
+    let asked = if request.first { partitions_of(&request.all) } else { unknown.clone() };
     let committed = match &clients.group {
-        Some(group) if !unknown.is_empty() => group.committed(&unknown)?,
-        _ => HashMap::new(),
+        Some(group) => group.committed_with_notes(&asked)?,
+        None => HashMap::new(),
     };
     let first_ever = request.first && committed.is_empty() && starts.is_empty();
-    let fresh: Vec<TopicPartition> = unknown.into_iter().filter(|tp| !committed.contains_key(tp)).collect();
     let fresh = if first_ever {
-        starting_offsets(&clients.source, &request.route.start, &fresh)?
+        if !request.leads {
+            let reason = "another process that shares this route has not said yet where it starts";
+            return Err(Fault::new(FaultClass::System, reason));
+        }
+        starting_offsets(&clients.source, &request.route.start, &asked)?
     } else {
-        clients.source.offsets(&fresh, OffsetAt::Earliest)?
+        let newborn: Vec<TopicPartition> = unknown.into_iter().filter(|tp| !committed.contains_key(tp)).collect();
+        clients.source.offsets(&newborn, OffsetAt::Earliest)?
     };
+    let begins = |offset| Noted { offset, note: Note { start: Some(offset), ..Note::default() } };
+    let fresh: Vec<(TopicPartition, Noted)> = fresh.into_iter().map(|(tp, offset)| (tp, begins(offset))).collect();
     if let Some(group) = &clients.group
         && !fresh.is_empty()
     {
-        let offsets: Vec<(TopicPartition, i64)> = fresh.iter().map(|(tp, offset)| (tp.clone(), *offset)).collect();
-        group.commit(&offsets)?;
+        if request.withdrawn.load(Relaxed) {
+            return Err(Fault::new(
+                FaultClass::System,
+                "another process is to have a part of it: what is left is looked at anew",
+            ));
+        }
+        group.commit(&fresh)?;
     }
-    starts.extend(committed);
-    starts.extend(fresh);
+    let found = committed.into_iter().chain(fresh).filter(|(partition, _)| request.partitions.contains(partition));
+    for (partition, noted) in found {
+        starts.entry(partition).or_insert(noted);
+    }
     Ok(starts)
 }
 

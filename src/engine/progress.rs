@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 
 use crate::domain::detach::Load;
+use crate::domain::note::{Note, Noted};
 use crate::domain::topic_partition::TopicPartition;
 
 /// A target by its place in the route's plan.
@@ -22,16 +23,31 @@ pub struct Progress {
     live: DashMap<TopicPartition, i64>,
     /// The end offsets that were seen when the route started.
     goals: DashMap<TopicPartition, i64>,
+    /// Which assignment each partition is copied under, where a group shares them out.
+    assignments: DashMap<TopicPartition, u64>,
+    /// What other processes have committed for the partitions that are theirs.
+    elsewhere: DashMap<(TargetIndex, TopicPartition), i64>,
     /// What each target did so far.
     pub targets: Vec<TargetStats>,
     /// What was read from the source, for all targets.
     pub read: Volume,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Mark {
     watermark: i64,
-    committed: Option<i64>,
+    note: Note,
+    committed: Option<Noted>,
+}
+
+impl Mark {
+    fn noted(&self) -> Noted {
+        Noted { offset: self.watermark, note: self.note.clone() }
+    }
+
+    fn is_committed(&self) -> bool {
+        self.committed.as_ref().is_some_and(|noted| noted.offset == self.watermark && noted.note == self.note)
+    }
 }
 
 /// Records and bytes.
@@ -136,6 +152,8 @@ impl Progress {
             marks: DashMap::new(),
             live: DashMap::new(),
             goals: DashMap::new(),
+            assignments: DashMap::new(),
+            elsewhere: DashMap::new(),
             targets: (0..targets).map(|_| TargetStats::default()).collect(),
             read: Volume::default(),
         })
@@ -143,8 +161,16 @@ impl Progress {
 
     /// Raises a watermark. It never falls: an older word changes nothing.
     pub fn raise(&self, target: TargetIndex, partition: &TopicPartition, watermark: i64) {
-        let mut mark = self.marks.entry((target, partition.clone())).or_insert(Mark { watermark, committed: None });
+        let new = || Mark { watermark, ..Mark::default() };
+        let mut mark = self.marks.entry((target, partition.clone())).or_insert_with(new);
         mark.watermark = mark.watermark.max(watermark);
+    }
+
+    /// Begins, or begins anew, at a watermark that may be lower than before: nothing of a partition is under way. What was
+    /// committed stays known.
+    pub fn begin(&self, target: TargetIndex, partition: &TopicPartition, noted: &Noted) {
+        let mut mark = self.marks.entry((target, partition.clone())).or_default();
+        (mark.watermark, mark.note) = (noted.offset, noted.note.clone());
     }
 
     /// The watermark of a target partition.
@@ -152,20 +178,82 @@ impl Progress {
         self.marks.get(&(target, partition.clone())).map(|mark| mark.watermark)
     }
 
+    /// The same with its note.
+    pub fn noted(&self, target: TargetIndex, partition: &TopicPartition) -> Option<Noted> {
+        self.marks.get(&(target, partition.clone())).map(|mark| mark.noted())
+    }
+
     /// The watermarks of a target that have to be committed; all of them, if asked for.
-    pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<(TopicPartition, i64)> {
+    pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<(TopicPartition, Noted)> {
         self.marks
             .iter()
-            .filter(|mark| mark.key().0 == target && (all || mark.committed != Some(mark.watermark)))
-            .map(|mark| (mark.key().1.clone(), mark.watermark))
+            .filter(|mark| mark.key().0 == target && (all || !mark.is_committed()))
+            .map(|mark| (mark.key().1.clone(), mark.noted()))
             .collect()
     }
 
-    /// Notes what was committed.
-    pub fn committed(&self, target: TargetIndex, offsets: &[(TopicPartition, i64)]) {
+    /// A partition was given to this process. What is known of it counts only if it has been its own ever since.
+    pub fn given(&self, partition: &TopicPartition, assignment: u64) {
+        if self.assignments.insert(partition.clone(), assignment) != Some(assignment) {
+            self.forget(partition);
+        }
+        self.elsewhere.retain(|(_, other), _| other != partition);
+    }
+
+    /// A partition is another process's: what is known here will not be so for long.
+    pub fn taken(&self, partition: &TopicPartition) {
+        self.assignments.remove(partition);
+        self.forget(partition);
+    }
+
+    fn forget(&self, partition: &TopicPartition) {
+        self.marks.retain(|(_, marked), _| marked != partition);
+        self.live.remove(partition);
+    }
+
+    /// The goals that others have to reach.
+    pub fn goals_elsewhere(&self) -> Vec<TopicPartition> {
+        self.goals.iter().map(|goal| goal.key().clone()).filter(|tp| !self.assignments.contains_key(tp)).collect()
+    }
+
+    /// Notes what others have committed.
+    pub fn committed_elsewhere(&self, target: TargetIndex, offsets: HashMap<TopicPartition, i64>) {
         for (partition, offset) in offsets {
+            self.elsewhere.insert((target, partition), offset);
+        }
+    }
+
+    /// Compares what is committed with what this process has committed, and notes where it is less: that is committed again.
+    /// Returns those, with both offsets.
+    pub fn put_back(
+        &self,
+        target: TargetIndex,
+        found: &HashMap<TopicPartition, i64>,
+    ) -> Vec<(TopicPartition, i64, i64)> {
+        let mut put_back = Vec::new();
+        for (partition, found) in found {
+            if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone()))
+                && let Some(committed) = mark.committed.as_ref().map(|noted| noted.offset)
+                && committed > *found
+            {
+                mark.committed = None;
+                put_back.push((partition.clone(), committed, *found));
+            }
+        }
+        put_back
+    }
+
+    /// What this process has committed for a target.
+    pub fn all_committed(&self, target: TargetIndex) -> Vec<TopicPartition> {
+        let own = self.marks.iter().filter(|mark| mark.key().0 == target && mark.committed.is_some());
+        own.map(|mark| mark.key().1.clone()).collect()
+    }
+
+    /// Notes what was committed.
+    pub fn committed(&self, target: TargetIndex, offsets: &[(TopicPartition, Noted)]) {
+        for (partition, noted) in offsets {
             if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone())) {
-                mark.committed = Some(*offset);
+                mark.committed = Some(noted.clone());
             }
         }
     }
@@ -201,11 +289,17 @@ impl Progress {
         per_goal.sum()
     }
 
+    /// The watermark, here or elsewhere.
+    fn furthest(&self, target: TargetIndex, partition: &TopicPartition) -> Option<i64> {
+        let elsewhere = || self.elsewhere.get(&(target, partition.clone())).map(|offset| *offset);
+        self.watermark(target, partition).or_else(elsewhere)
+    }
+
     /// Whether this target has reached the goal in each of its partitions for which `counts` is true.
     pub fn reached(&self, target: TargetIndex, counts: impl Fn(&TopicPartition) -> bool) -> bool {
         self.goals
             .iter()
             .filter(|goal| counts(goal.key()))
-            .all(|goal| self.watermark(target, goal.key()).is_some_and(|mark| mark >= *goal.value()))
+            .all(|goal| self.furthest(target, goal.key()).is_some_and(|mark| mark >= *goal.value()))
     }
 }

@@ -129,9 +129,11 @@ impl TargetProducer {
 
     /// Makes the next attempt at a feed's refused records, when it is due and nothing else of the feed is under way.
     pub(super) fn try_again(&mut self, partition: &TopicPartition) {
+        let may_act = self.may_act();
         let Some(feed) = self.feeds.get_mut(partition) else { return };
         let due = feed.retry_at.is_none_or(|at| at <= Instant::now());
-        if self.draining || feed.with_writer > 0 || feed.diverting.is_some() || !due {
+        let stays = feed.with_writer > 0 || feed.diverting.is_some() || feed.releasing || !due;
+        if self.draining || stays || !may_act {
             return;
         }
         if std::mem::take(&mut feed.blocked) {
@@ -209,6 +211,9 @@ impl TargetProducer {
     }
 
     fn dead_letter(&mut self, partition: &TopicPartition, diversion: Diversion) {
+        if !self.may_act() {
+            return;
+        }
         let (Some(letters), Some(handed)) = (&self.letters, self.handed.get(&diversion.ticket)) else { return };
         let Some(feed) = self.feeds.get_mut(partition) else { return };
         let batch = dead_letters(&self.params.story, &handed.batch, &diversion.positions, &diversion.failure);
@@ -235,6 +240,9 @@ impl TargetProducer {
 
     /// Writes the next envelope in a record's place: one at a time, as together they could be too large again.
     fn keep(&mut self, partition: &TopicPartition, diversion: Diversion) {
+        if !self.may_act() {
+            return;
+        }
         let (Some(handed), Some(feed)) = (self.handed.get(&diversion.ticket), self.feeds.get_mut(partition)) else {
             return;
         };
@@ -278,6 +286,7 @@ impl TargetProducer {
             }
             Some(fault) => self.stuck(partition, &diversion, &format!("no envelope: {fault}"), ctx),
         }
+        self.finish_release(partition);
         self.finish_drain();
     }
 

@@ -18,6 +18,7 @@ use super::flow::{Flow, Gate, Lane, Urgency};
 use super::lasting::Lasting;
 use super::life::{Life, Rounds};
 use super::messages::{Child, ChildGone, Drain, Drained, End, Leave, Ping, ReadState, Renew};
+use super::ownership::Ownership;
 use super::partition_consumer::PartitionConsumer;
 use super::preparation::Topics;
 use super::progress::{TargetIndex, TargetStats};
@@ -41,6 +42,8 @@ const DISCOVERY: Duration = Duration::from_secs(5);
 const COMMIT: Duration = Duration::from_secs(1);
 /// Offsets of a group without members expire after a week without a commit: even idle partitions are committed.
 const COMMIT_ALL: u64 = 600;
+/// What is committed is looked at in so many rounds.
+const COMMIT_CHECK: u64 = 15;
 /// How often the targets' loads are compared.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -88,6 +91,12 @@ pub struct Route {
     pub(super) source: Option<Arc<Admin>>,
     pub(super) router: Option<Life<Router>>,
     pub(super) topics: Topics,
+    /// Which partitions of them are copied here.
+    pub(super) ownership: Ownership,
+    /// Whether the group it is in sends its word here.
+    pub(super) attends: bool,
+    /// Partitions that are to be given back, with the targets that still have something of them under way.
+    pub(super) releasing: HashMap<TopicPartition, HashSet<TargetIndex>>,
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
@@ -123,6 +132,9 @@ impl Route {
             source: None,
             router: None,
             topics: Topics::new(),
+            ownership: Ownership::new(params.plan.keeping),
+            attends: false,
+            releasing: HashMap::new(),
             targets,
             stopping: None,
             reader: None,
@@ -192,7 +204,7 @@ impl Route {
         self.source = Some(found.source);
         self.topics = found.topics;
         self.params.lasting.progress.set_goals(found.ends);
-        if let Err(fault) = self.spawn_consumers(ctx) {
+        if let Err(fault) = self.share(ctx).and_then(|()| self.spawn_consumers(ctx)) {
             tracing::error!(route = %self.name(), "{fault}");
             self.source_fault = Some(fault);
             return;
@@ -225,8 +237,12 @@ impl Route {
         }
         self.commits += 1;
         let all = self.commits.is_multiple_of(COMMIT_ALL);
+        let check = self.params.plan.keeping.is_shared() && self.commits.is_multiple_of(COMMIT_CHECK);
         for target in 0..self.targets.len() {
-            self.commit_target(target, all, ctx);
+            self.commit_target(target, all, check, ctx);
+        }
+        if self.params.until_caught_up {
+            self.look_elsewhere();
         }
     }
 }

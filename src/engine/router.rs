@@ -11,7 +11,9 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
-use super::messages::{Attach, Attachment, BatchRead, ConsumerReady, Detach, Origin, Ping, Produce, Seek, TargetReady};
+use super::messages::{
+    Attach, Attachment, BatchRead, ConsumerReady, Detach, Forget, Origin, Ping, Produce, Seek, TargetReady,
+};
 use super::partition_consumer::PartitionConsumer;
 use super::progress::{Progress, TargetIndex};
 use super::target_producer::TargetProducer;
@@ -209,6 +211,14 @@ impl Handler<Detach> for Router {
                 shared.release(detach.target);
             }
         }
+    }
+}
+
+impl Handler<Forget> for Router {
+    type Result = ();
+
+    fn handle(&mut self, Forget(partition): Forget, _: &mut Self::Context) {
+        self.partitions.remove(&partition);
     }
 }
 

@@ -208,7 +208,7 @@ mod tests {
             create_topics: true,
             batch: BatchLimits { max_messages: 1, max_wait: Duration::ZERO, max_bytes: 1 },
             in_flight: 1,
-            keeps_progress: false,
+            keeping: crate::plan::Keeping::Nothing,
             bandwidth: None,
             retry: crate::domain::retry::Policies::default(),
             targets: ["a", "b"].map(|alias| TargetPlan::plain(cluster(alias), TopicTemplate::same())).into(),

@@ -24,7 +24,7 @@ use super::hand_over::{Handed, Line, Window};
 use super::letters::Story;
 use super::messages::{
     Adopt, Attach, Attachment, CatchUpFrom, CaughtUp, Child, ChildGone, DeadLettered, Detach, Drain, Drained, End,
-    Leave, Ping, Produce, Renew, WriteNews,
+    Leave, Ping, Produce, Released, Renew, WriteNews,
 };
 use super::pacer::Pacer;
 use super::progress::{Progress, TargetIndex, TargetLoad, TargetStats};
@@ -35,6 +35,7 @@ use super::trouble::Silence;
 use crate::domain::detach::REST;
 use crate::domain::retry::{Attempts, Next};
 use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::lease::SharedLease;
 use crate::kafka::{WriteEvent, Writer};
 use crate::plan::TargetPlan;
 
@@ -63,6 +64,8 @@ pub struct Params {
     pub progress: Arc<Progress>,
     /// The attempts so far.
     pub retries: Arc<Retries>,
+    /// How long this process may act for its partitions; `None` where nobody shares them.
+    pub lease: Option<SharedLease>,
     /// Where its state is kept.
     pub status: Arc<RouteStatus>,
     /// Who is told that it is drained, at its end, or in need of a new writer.
@@ -76,6 +79,8 @@ pub struct Params {
 pub struct Owner {
     /// Is told that nothing is in flight any more.
     pub drained: Recipient<Drained>,
+    /// Is told that a partition was let go of.
+    pub released: Recipient<Released>,
     /// Is asked for a new writer.
     pub renew: Recipient<Renew>,
     /// Is told of the end.
@@ -107,6 +112,8 @@ pub struct TargetProducer {
     follows: Attempts,
     pub(super) rests_until: Duration,
     pub(super) draining: bool,
+    /// How many partitions it was given so far.
+    adopted: u64,
 }
 
 impl TargetProducer {
@@ -130,6 +137,7 @@ impl TargetProducer {
             follows: Attempts::default(),
             rests_until: Duration::ZERO,
             draining: false,
+            adopted: 0,
         }
     }
 
@@ -137,12 +145,26 @@ impl TargetProducer {
         self.params.plan.name()
     }
 
+    /// Whether this process may act for its partitions. Where it may not, its route is about to end.
+    pub(super) fn may_act(&self) -> bool {
+        self.params.lease.as_ref().is_none_or(SharedLease::is_held)
+    }
+
     pub(super) fn stats(&self) -> &TargetStats {
         &self.params.progress.targets[self.params.target]
     }
 
-    /// Leaves the shared read of a partition: lets go of what has not begun, and asks again once the rest is through.
+    /// Leaves the shared read of a partition, and asks again once what is under way is through.
     pub(super) fn leave(&mut self, partition: &TopicPartition) {
+        if self.feeds.contains_key(partition) {
+            self.leaving.insert(partition.clone());
+            self.stats().tally.detached.fetch_add(1, Relaxed);
+            self.part_from_shared_read(partition);
+        }
+    }
+
+    /// Leaves the shared read of a partition: lets go of what has not begun.
+    pub(super) fn part_from_shared_read(&mut self, partition: &TopicPartition) {
         let Some(feed) = self.feeds.get_mut(partition) else { return };
         self.load.backlog.fetch_sub(feed.queued_bytes(), Relaxed);
         feed.let_go();
@@ -150,8 +172,6 @@ impl TargetProducer {
         feed.turn += 1;
         let reads = matches!(feed.mode, Mode::Joining(_) | Mode::CatchingUp);
         feed.mode = Mode::Leaving;
-        self.leaving.insert(partition.clone());
-        self.stats().tally.detached.fetch_add(1, Relaxed);
         self.params.router.do_send(Detach { target: self.params.target, partition: partition.clone(), turn });
         if reads && let Some(catch_up) = &self.catch_up {
             catch_up.do_send(CaughtUp(partition.clone()));
@@ -210,7 +230,7 @@ impl TargetProducer {
         tracing::debug!(target = %self.name(), %partition, "follows the shared read");
     }
 
-    fn count_modes(&self) {
+    pub(super) fn count_modes(&self) {
         let attached = self.feeds.values().filter(|feed| feed.mode.follows()).count();
         let away = self.feeds.values().filter(|feed| matches!(feed.mode, Mode::Leaving | Mode::CatchingUp)).count();
         self.load.attached.store(attached as u64, Relaxed);
@@ -282,8 +302,9 @@ impl Handler<Adopt> for TargetProducer {
             return;
         }
         self.params.progress.raise(self.params.target, &adopt.partition, adopt.from);
-        // turns of an earlier life are all older
-        let turn = self.params.generation << 32;
+        // turns of an earlier life are all older, and so are those of a partition that was let go of and is back
+        self.adopted += 1;
+        let turn = (self.params.generation << 44) + (self.adopted << 20);
         self.feeds.insert(adopt.partition.clone(), Feed::new(adopt.topic, adopt.from, turn));
         self.ask(&adopt.partition);
         self.count_modes();

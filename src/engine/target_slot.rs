@@ -1,8 +1,8 @@
 //! A target's place in its route: prepared, running, or waiting to be tried again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix::{ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
@@ -13,11 +13,13 @@ use super::children::is_escalated;
 use super::clock::now;
 use super::life::Rounds;
 use super::messages::{Adopt, Child, ChildGone, Drain, TargetReady};
-use super::preparation::{Clients, Prepared, Request, Topics, partitions_of, prepare};
+use super::ownership::Ownership;
+use super::preparation::{Clients, Prepared, Request, Topics, prepare};
 use super::retries::What;
 use super::route::{Index, Route};
 use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::note::Noted;
 use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
@@ -37,14 +39,18 @@ pub(super) struct TargetSlot {
     pub(super) generation: u64,
     /// Whether its preparation is under way, or waits for its next attempt.
     busy: bool,
+    /// Withdraws the preparation that is under way.
+    withdrawn: Arc<AtomicBool>,
     prepared_once: bool,
-    /// Topics that are written: name → partitions.
-    written: Topics,
+    /// Partitions that are written.
+    pub(super) written: HashSet<TopicPartition>,
     refused: BTreeMap<String, Fault>,
     /// Partitions that can't be read for this target until somebody changes something.
     gaps: BTreeMap<TopicPartition, Fault>,
     fault: Option<Fault>,
     committing: bool,
+    /// Its actors are gone, and its writer is being closed.
+    closing: bool,
     drained: bool,
 }
 
@@ -100,22 +106,48 @@ impl TargetSlot {
         self.drained
     }
 
+    /// A partition is not copied to it here any more.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.written.remove(partition);
+        self.gaps.remove(partition);
+        self.withdrawn.store(true, Relaxed);
+    }
+
+    /// Whether it has no actors, and their writer may still be at work.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Whether a commit is under way.
+    pub(super) fn is_committing(&self) -> bool {
+        self.committing
+    }
+
+    /// Its watermarks on the source.
+    pub(super) fn group(&self) -> Option<Arc<Group>> {
+        self.group.clone()
+    }
+
     /// Its watermarks' client: closing it blocks.
     pub(super) fn take_for_close(&mut self) -> Option<Arc<Group>> {
         self.group.take()
     }
 
-    /// The topics that are not written yet, or have grown. Those that were refused are looked at again now and then.
-    fn to_prepare(&self, topics: &Topics) -> Topics {
-        let stopped =
-            |name: &String| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == **name);
+    /// The topics of which not all is written that is copied here, with what is copied of them. Those that were refused are
+    /// looked at again now and then.
+    fn to_prepare(&self, topics: &Topics, ownership: &Ownership) -> (Topics, Vec<TopicPartition>) {
+        let stopped = |name: &str| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == *name);
         let rests = self.looked.is_some_and(|at| now().saturating_sub(at) < CHECK);
-        topics
+        let mut owned = ownership.of(topics);
+        let missing: HashSet<Arc<str>> = owned
             .iter()
-            .filter(|(name, partitions)| self.written.get(*name).is_none_or(|written| written < *partitions))
-            .filter(|(name, _)| !(rests && stopped(name)))
-            .map(|(name, partitions)| (name.clone(), *partitions))
-            .collect()
+            .filter(|partition| !self.written.contains(*partition))
+            .filter(|partition| !(rests && stopped(&partition.topic)))
+            .map(|partition| partition.topic.clone())
+            .collect();
+        owned.retain(|partition| missing.contains(&partition.topic));
+        let topics = topics.iter().filter(|(name, _)| missing.contains(name.as_str()));
+        (topics.map(|(name, partitions)| (name.clone(), *partitions)).collect(), owned)
     }
 }
 
@@ -125,14 +157,20 @@ impl Route {
         let Some(source) = self.source.clone() else { return };
         let plan = self.params.plan.clone();
         let slot = &mut self.targets[index];
-        let topics = slot.to_prepare(&self.topics);
+        let (topics, partitions) = slot.to_prepare(&self.topics, &self.ownership);
         if slot.busy || self.stopping.is_some() || (topics.is_empty() && slot.cast.is_some()) {
             return;
         }
         slot.busy = true;
-        let target = plan.targets[index].clone();
-        let known = known(&self.params.lasting.progress, index, &topics);
-        let request = Request { route: plan, target, topics, known, first: !slot.prepared_once };
+        let (target, all) = (plan.targets[index].clone(), self.topics.clone());
+        let known = known(&self.params.lasting.progress, index, &partitions);
+        let asked: HashSet<TopicPartition> = partitions.iter().chain(&slot.written).cloned().collect();
+        let assignments: HashMap<TopicPartition, Option<u64>> =
+            partitions.iter().map(|partition| (partition.clone(), self.ownership.assignment(partition))).collect();
+        let (first, leads) = (!slot.prepared_once, self.ownership.leads(&all));
+        let withdrawn = Arc::<AtomicBool>::default();
+        slot.withdrawn = withdrawn.clone();
+        let request = Request { route: plan, target, topics, partitions, known, all, first, leads, withdrawn };
         slot.looked = Some(now());
         let life = slot.cast.as_ref().map(|_| slot.generation);
         let group = slot.group.clone();
@@ -152,11 +190,28 @@ impl Route {
                 this.targets[index].group = group;
                 prepared.map(|prepared| (topics, prepared))
             });
-            let outcome = outcome.and_then(|(topics, prepared)| this.adopt(index, &topics, prepared, ctx));
+            let outcome = outcome.and_then(|(topics, mut prepared)| {
+                // one that was taken away meanwhile may have gone on elsewhere, even if it is back
+                let is_ours = |partition: &TopicPartition| {
+                    assignments.get(partition).is_some_and(|had| *had == this.ownership.assignment(partition))
+                };
+                prepared.partitions.retain(|(partition, ..)| is_ours(partition));
+                prepared.gaps.retain(|(partition, _)| is_ours(partition));
+                this.adopt(index, &topics, prepared, ctx)
+            });
             match outcome {
                 Ok(()) => {
                     this.targets[index].busy = false;
                     this.params.lasting.retries.works(&What::Prepare(index));
+                    // given meanwhile
+                    if this.ownership.of(&this.topics).iter().any(|partition| !asked.contains(partition)) {
+                        this.prepare_target(index, ctx);
+                    }
+                }
+                // what is left of it is looked at anew
+                Err(_) if this.targets[index].withdrawn.load(Relaxed) => {
+                    this.targets[index].busy = false;
+                    this.prepare_target(index, ctx);
                 }
                 Err(fault) => this.not_ready(index, fault, ctx),
             }
@@ -236,10 +291,12 @@ impl Route {
             }
             slot.gaps.insert(partition, fault);
         }
-        for (partition, topic, from) in prepared.partitions {
-            let count = topics.get(&*partition.topic).copied().unwrap_or_default();
-            slot.written.insert(partition.topic.to_string(), count);
+        for (partition, topic, noted) in prepared.partitions {
+            let from = noted.offset;
             slot.gaps.remove(&partition);
+            if slot.written.insert(partition.clone()) {
+                self.params.lasting.progress.begin(index, &partition, &noted);
+            }
             if let Some(cast) = &slot.cast {
                 cast.producer.addr().do_send(Adopt { partition, topic, from });
             }
@@ -248,7 +305,7 @@ impl Route {
         Ok(())
     }
 
-    fn tell_refused(&self, index: Index) {
+    pub(super) fn tell_refused(&self, index: Index) {
         let slot = &self.targets[index];
         let topics = slot.refused.iter().map(|(topic, fault)| (topic.clone(), fault.reason.clone()));
         let gaps = slot.gaps.iter().map(|(partition, fault)| (partition.to_string(), fault.reason.clone()));
@@ -291,7 +348,7 @@ impl Route {
         let (attempt, delay) = self.made_anew(&gone);
         let slot = &mut self.targets[index];
         slot.written.clear();
-        slot.busy = true;
+        (slot.busy, slot.closing) = (true, true);
         let group = if is_escalated(attempt) { slot.group.take() } else { None };
         let stats = &self.params.lasting.progress.targets[index];
         stats.tally.restarts.fetch_add(1, Relaxed);
@@ -314,7 +371,11 @@ impl Route {
             lasting.close(&writer);
             drop(group);
         });
-        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| this.prepare_later(index, delay, false, ctx)));
+        ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| {
+            this.targets[index].closing = false;
+            this.has_released_all(index, ctx);
+            this.prepare_later(index, delay, false, ctx);
+        }));
     }
 
     /// A target's writer has had its time: what is with it is taken back, and a new one takes its place.
@@ -343,16 +404,37 @@ impl Route {
         }));
     }
 
-    pub(super) fn commit_target(&mut self, index: Index, all: bool, ctx: &mut Context<Self>) {
+    /// Commits the watermarks of a target that have risen, or all of them. `check`: and looks whether they are still there: a process
+    /// that was frozen in the very moment between its last look at its lease and the request may have put them back.
+    pub(super) fn commit_target(&mut self, index: Index, all: bool, check: bool, ctx: &mut Context<Self>) {
         let slot = &mut self.targets[index];
         let Some(group) = slot.group.clone() else { return };
-        let offsets = self.params.lasting.progress.to_commit(index, all);
-        if slot.committing || offsets.is_empty() {
+        let mut offsets = self.params.lasting.progress.to_commit(index, all);
+        // what is to be given back is committed when it is through
+        offsets.retain(|(partition, _)| self.ownership.owns(partition));
+        if slot.committing || (offsets.is_empty() && !check) {
             return;
         }
         slot.committing = true;
-        let progress = self.params.lasting.progress.clone();
-        let work = spawn_blocking(move || group.commit(&offsets).map(|()| progress.committed(index, &offsets)));
+        let (lasting, route, plan) = (self.params.lasting.clone(), self.name().to_owned(), self.params.plan.clone());
+        let work = spawn_blocking(move || {
+            // whoever may not act any more must not put back what another process has committed
+            if !lasting.may_act() {
+                return Ok::<(), Fault>(());
+            }
+            if !offsets.is_empty() {
+                group.commit(&offsets)?;
+                lasting.progress.committed(index, &offsets);
+            }
+            if check {
+                let found = group.committed(&lasting.progress.all_committed(index))?;
+                for (partition, committed, found) in lasting.progress.put_back(index, &found) {
+                    tracing::warn!(%route, target = plan.targets[index].name(), %partition, committed, found,
+                        "a watermark was put back by somebody else, and is committed again");
+                }
+            }
+            Ok(())
+        });
         ctx.spawn(work.into_actor(self).map(move |result, this, _| {
             this.targets[index].committing = false;
             if let Ok(Err(fault)) = result {
@@ -363,9 +445,13 @@ impl Route {
 }
 
 /// Watermarks that this process knows already.
-fn known(progress: &super::progress::Progress, index: Index, topics: &Topics) -> HashMap<TopicPartition, i64> {
-    let of = |tp: TopicPartition| progress.watermark(index, &tp).map(|mark| (tp, mark));
-    partitions_of(topics).into_iter().filter_map(of).collect()
+fn known(
+    progress: &super::progress::Progress,
+    index: Index,
+    partitions: &[TopicPartition],
+) -> HashMap<TopicPartition, Noted> {
+    let of = |tp: &TopicPartition| progress.noted(index, tp).map(|noted| (tp.clone(), noted));
+    partitions.iter().filter_map(of).collect()
 }
 
 fn connect(
@@ -375,7 +461,7 @@ fn connect(
     group: Option<Arc<Group>>,
 ) -> Result<Clients, Fault> {
     let group = match group {
-        None if route.keeps_progress => {
+        None if route.keeping.keeps_progress() => {
             Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
         }
         group => group,

@@ -202,6 +202,8 @@ impl TargetProducer {
             }
         }
         let mut held: Vec<(TopicPartition, bool)> = Vec::new();
+        let releasing: Vec<_> =
+            self.feeds.iter().filter(|(_, feed)| feed.releasing).map(|(tp, _)| tp.clone()).collect();
         for (partition, feed) in &mut self.feeds {
             let was_there = std::mem::take(&mut feed.with_writer) > 0;
             feed.quiet_since = None;
@@ -213,7 +215,7 @@ impl TargetProducer {
             }
             // a dead letter goes its own way; an envelope was with the writer
             feed.diverting.take_if(|diversion| !diversion.is_letter());
-            if !feed.refused.is_empty() {
+            if !feed.refused.is_empty() && !feed.releasing {
                 feed.refused_before = true;
                 held.push((partition.clone(), was_there && feed.diverting.is_none()));
             }
@@ -228,6 +230,9 @@ impl TargetProducer {
                 }
                 _ => self.go_on(&partition, ctx),
             }
+        }
+        for partition in &releasing {
+            self.finish_release(partition);
         }
         self.params.status.change_target(self.params.target, |facts| facts.trouble = None);
     }

@@ -182,6 +182,19 @@ impl Admin {
         Ok(settings)
     }
 
+    /// How long the coordinator waits for a sign of life of a member of this group, where it shares out partitions by itself
+    /// (`group.protocol=consumer`). `None` where it does not, or does not tell.
+    pub fn session_of_group(&self, group: &str) -> Result<Option<Duration>, Fault> {
+        let doing = format!("settings of group {group} can't be read");
+        let results = block_on(self.client.describe_configs([&ResourceSpecifier::Group(group)], &options()))
+            .map_err(|error| self.fault(&doing, &error))?;
+        let told = results.into_iter().filter_map(Result::ok);
+        let session =
+            told.flat_map(|resource| resource.entries).find(|entry| entry.name == "consumer.session.timeout.ms");
+        let millis = session.and_then(|entry| entry.value).and_then(|value| value.parse().ok());
+        Ok(millis.map(Duration::from_millis))
+    }
+
     /// What these topics take, asked for together. Those that the cluster does not tell about are left out.
     pub fn limits(&self, topics: &[&str]) -> Result<BTreeMap<String, TopicLimits>, Fault> {
         if topics.is_empty() {

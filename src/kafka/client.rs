@@ -12,6 +12,7 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::fault_map::class_of_error;
+use super::lease::SharedLease;
 use super::wire::Wire;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::plan::{ClusterSpec, SaslMechanism};
@@ -49,6 +50,11 @@ impl Context {
     pub(super) fn new(cluster: &ClusterSpec, sink: Option<FaultSink>) -> Self {
         let (last, wire, throttles) = (Mutex::default(), Arc::default(), Mutex::default());
         Self { cluster: cluster.alias.clone(), sink, last, wire, throttles }
+    }
+
+    /// A context for a member of a group, whose heartbeats prolong this lease.
+    pub(super) fn in_group(cluster: &ClusterSpec, lease: SharedLease) -> Self {
+        Self { wire: Arc::new(Wire::in_group(lease)), ..Self::new(cluster, None) }
     }
 
     /// What the client counts on its threads.

@@ -10,6 +10,9 @@
 //! - when a producer is dropped, the client is destroyed before the slots are (the order of the fields), and
 //!   `rd_kafka_destroy` returns only after all of its threads have ended.
 //!
+//! Sharing (`ffi/member.rs`): [`Member`] is in a group, and answers a rebalance when it is ready for it; the wrapper has to do so at
+//! once.
+//!
 //! What the client's threads count (`ffi/watch.rs`) is shared with them, and kept until they have ended.
 //!
 //! Every pointer here comes from librdkafka, is checked for null where it may be, and is owned by exactly one value.
@@ -27,10 +30,12 @@ use rdkafka_sys::RDKafkaType;
 
 use super::client::Context;
 
+mod member;
 mod read;
 mod watch;
 mod write;
 
+pub(super) use member::{Member, POLL, Told};
 pub(super) use read::{Consumer, Message, Stream};
 pub(super) use write::{Producer, Written};
 
@@ -147,8 +152,9 @@ unsafe fn lossy(text: *const std::ffi::c_char) -> String {
 
 fn new_client(config: &ClientConfig, kind: RDKafkaType, context: Context) -> KafkaResult<Client<Context>> {
     let native = config.create_native_config()?;
+    let events = sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_REBALANCE;
     // SAFETY: the configuration is alive; events replace callbacks, which this module does not set.
-    unsafe { sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR) };
+    unsafe { sys::rd_kafka_conf_set_events(native.ptr(), events) };
     let wire = context.wire().clone();
     // SAFETY: the client keeps its context until it is destroyed, which ends its threads first; see below for the rest.
     unsafe { watch::watch(&native, &context) }?;

@@ -16,6 +16,8 @@ mod client;
 mod fault_map;
 mod ffi;
 pub mod group;
+pub mod lease;
+pub mod membership;
 pub mod mock;
 pub mod reader;
 #[cfg(test)]

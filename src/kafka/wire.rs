@@ -1,12 +1,19 @@
-//! What a client counts on librdkafka's own threads: bytes on the wire, throttle times, requests that timed out.
+//! What a client counts on librdkafka's own threads: bytes on the wire, throttle times, requests that timed out; and, where it is
+//! in a group, its heartbeats.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use super::lease::SharedLease;
 
 /// Kafka's number for requests that write records.
 const PRODUCE: i16 = 0;
 /// Kafka's number for requests that read records.
 const FETCH: i16 = 1;
+
+/// Kafka's numbers for what a member of a group asks its coordinator in order to be one: to join, to be told of its share, to
+/// stay; and the one request of the newer protocol that does all of this.
+const MEMBERSHIP: [i16; 4] = [11, 14, 12, 68];
 
 /// Running totals of one client. They are counted on many threads, so there are atomics and nothing else.
 #[derive(Debug, Default)]
@@ -15,6 +22,7 @@ pub(super) struct Wire {
     fetched: AtomicU64,
     timed_out: AtomicU64,
     throttled_ms: AtomicU64,
+    lease: Option<SharedLease>,
 }
 
 impl Wire {
@@ -32,6 +40,18 @@ impl Wire {
             PRODUCE if timed_out => drop(self.timed_out.fetch_add(1, Relaxed)),
             _ => {}
         }
+    }
+
+    /// A request was answered, and took this long.
+    pub(super) fn answered(&self, api: i16, broker: i32, round_trip: Duration) {
+        if let Some(lease) = self.lease.as_ref().filter(|_| MEMBERSHIP.contains(&api)) {
+            lease.answered(broker, round_trip);
+        }
+    }
+
+    /// For a client that is in a group, whose answers prolong this lease.
+    pub(super) fn in_group(lease: SharedLease) -> Self {
+        Self { lease: Some(lease), ..Self::default() }
     }
 
     /// A broker said that it throttles.

@@ -33,6 +33,8 @@ pub struct SourceScope {
     pub skipped: Vec<(i64, i64)>,
     /// How many records the target may have from before `start`.
     pub gone: u64,
+    /// How many records the target may have, wherever, that the source had once.
+    pub truncated: u64,
 }
 
 /// What is known of a target partition beforehand.
@@ -89,6 +91,7 @@ pub struct Comparison {
     orphans: Orphans,
     outcome: Outcome,
     gone_at_source: u64,
+    truncated: u64,
 }
 
 #[derive(Debug)]
@@ -157,6 +160,7 @@ impl Comparison {
     pub fn new(rules: Rules, sources: Vec<SourceScope>, lanes: Vec<LaneScope>) -> Self {
         let queues = (0..sources.len() * lanes.len()).map(|_| Queue::default()).collect();
         let gone_at_source = sources.iter().map(|source| source.gone).sum();
+        let truncated = sources.iter().map(|source| source.truncated).sum();
         let room = KEYS / (sources.len() + lanes.len()).max(1);
         let latest = || Latest { room, ..Latest::default() };
         let source = |scope: SourceScope| Source { position: scope.start, scope, ended: false, latest: latest() };
@@ -181,6 +185,7 @@ impl Comparison {
             orphans: Orphans::new(rules.window / 8),
             outcome: Outcome::default(),
             gone_at_source,
+            truncated,
         }
     }
 

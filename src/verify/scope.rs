@@ -8,6 +8,8 @@ use regex::Regex;
 use super::comparison::{LaneScope, SourceScope};
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::gap::GapKind;
+use crate::domain::note::{Noted, Skipped};
 use crate::domain::retry::OnExhausted;
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
@@ -64,13 +66,38 @@ impl TopicScope {
     }
 }
 
-/// What a target has acknowledged of a partition.
-#[derive(Debug, Default)]
+/// What a target has acknowledged of a partition, and what was noted beside that.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Known {
     watermark: i64,
     /// The first offset that the target was given; where absent it is not known.
     start: Option<i64>,
     skipped: Vec<(i64, i64)>,
+    /// Records that the target has of topics that had this name before.
+    before: u64,
+    /// Records that the source has lost after they were copied.
+    truncated: u64,
+    /// Ranges that there was no room to note.
+    forgotten: u64,
+}
+
+impl Known {
+    fn of(noted: Noted) -> Self {
+        let Noted { offset, note } = noted;
+        // what was noted up to the last recreated topic counts in the offsets of its predecessors
+        let recreated = note.skipped.iter().rposition(|range| range.kind == GapKind::Recreated).map_or(0, |at| at + 1);
+        let (before, now) = note.skipped.split_at(recreated);
+        let length = |from: i64, to: i64| u64::try_from(to - from).unwrap_or(0);
+        let of_kind = |kind: GapKind| move |range: &&Skipped| range.kind == kind;
+        Self {
+            watermark: offset,
+            start: note.start,
+            skipped: now.iter().map(|range| (range.from, range.to)).collect(),
+            before: before.iter().filter(of_kind(GapKind::Recreated)).map(|range| length(0, range.from)).sum(),
+            truncated: now.iter().filter(of_kind(GapKind::Truncated)).map(|range| length(range.from, range.to)).sum(),
+            forgotten: note.forgotten,
+        }
+    }
 }
 
 /// Asks both clusters. The order is what makes it right while the engine runs: the watermarks first, then the target's ends, then the
@@ -150,6 +177,11 @@ impl Asked<'_> {
                 "where target {name} began is not known, as for {partition}: what is before its first record does not count"
             ));
         }
+        if self.known.values().any(|known| known.forgotten > 0) {
+            remarks.push(format!(
+                "target {name} has skipped more ranges than are remembered: the oldest count as missing"
+            ));
+        }
         let retry = &self.request.target.retry;
         let classes = [&retry.record, &retry.overrun, &retry.system];
         if classes.iter().any(|policy| policy.on_exhausted == OnExhausted::Drop) {
@@ -199,7 +231,11 @@ impl Asked<'_> {
         let start = begun.max(since).min(end);
         let gone = if start == low { u64::try_from(low - begun).unwrap_or(0) } else { 0 };
         let skipped = known.map(|known| known.skipped.clone()).unwrap_or_default();
-        SourceScope { start, watermark: watermark.clamp(start, end), end, skipped, gone }
+        let (before, truncated) = known.map_or((0, 0), |known| (known.before, known.truncated));
+        // what was trimmed before it was copied is on neither side
+        let neither = |(from, to): &(i64, i64)| u64::try_from(low.min(*to) - *from).unwrap_or(0);
+        let gone = gone.saturating_sub(skipped.iter().map(neither).sum()) + before;
+        SourceScope { start, watermark: watermark.clamp(start, end), end, skipped, gone, truncated }
     }
 
     fn lane(&self, partition: &TopicPartition, begins: bool) -> LaneScope {
@@ -238,9 +274,8 @@ fn known(request: &Request<'_>, partitions: &[TopicPartition]) -> Result<HashMap
     }
     let (route, target) = (request.route, request.target);
     let group = Group::open(&route.source, &group_name(&route.name, target.name()))?;
-    let committed = group.committed(partitions)?;
-    let known = |watermark| Known { watermark, ..Known::default() };
-    Ok(committed.into_iter().map(|(partition, offset)| (partition, known(offset))).collect())
+    let committed = group.committed_with_notes(partitions)?;
+    Ok(committed.into_iter().map(|(partition, noted)| (partition, Known::of(noted))).collect())
 }
 
 /// The offsets that a cluster has.
@@ -263,5 +298,37 @@ impl Ends {
         let of = |offsets: &HashMap<TopicPartition, i64>| offsets.get(partition).copied().unwrap_or(0);
         let low = of(&self.low);
         (low, self.since.as_ref().map_or(low, of).max(low), of(&self.end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::note::Note;
+
+    #[test]
+    fn a_note_tells_what_need_not_be_there_and_what_may_be() {
+        let range = |from, to, kind| Skipped { from, to, kind };
+        let note = Note {
+            start: Some(7),
+            skipped: vec![
+                range(10, 20, GapKind::Trimmed),
+                range(500, 600, GapKind::Recreated),
+                range(30, 40, GapKind::Trimmed),
+                range(50, 55, GapKind::Truncated),
+            ],
+            ..Note::default()
+        };
+        let known = Known::of(Noted { offset: 90, note });
+        let expected = Known {
+            watermark: 90,
+            start: Some(7),
+            skipped: vec![(30, 40), (50, 55)],
+            before: 500,
+            truncated: 5,
+            forgotten: 0,
+        };
+        assert_eq!(known, expected);
+        assert_eq!(Known::of(Noted::default()), Known::default());
     }
 }

@@ -22,6 +22,7 @@ mod refusals;
 mod restarts;
 mod security;
 mod slow;
+mod takeover;
 mod time_outs;
 mod topics;
 mod verify;

@@ -135,6 +135,16 @@ impl Engine {
         self.wait(seconds(40))
     }
 
+    /// SIGSTOP: it keeps its connections and does nothing.
+    pub fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.process.signal("CONT");
+    }
+
     /// SIGKILL.
     pub fn kill(self) -> Finished {
         self.process.signal("KILL");

@@ -19,6 +19,7 @@ pub mod meter;
 pub mod process;
 pub mod records;
 pub mod topic;
+pub mod watermarks;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -67,18 +67,22 @@ unsafe extern "C" fn response_received(
     _: *mut sys::rd_kafka_t,
     _: c_int,
     _: *const c_char,
-    _: i32,
+    broker: i32,
     api: i16,
     _: i16,
     _: i32,
     size: usize,
-    _: i64,
+    round_trip: i64,
     error: err,
     wire: *mut c_void,
 ) -> err {
     let timed_out = error == err::RD_KAFKA_RESP_ERR__TIMED_OUT;
     // SAFETY: the `Wire` of `watch` outlives the client's threads.
-    unsafe { &*wire.cast::<Wire>() }.response_received(api, size as u64, timed_out);
+    let wire = unsafe { &*wire.cast::<Wire>() };
+    wire.response_received(api, size as u64, timed_out);
+    if let (OK, Ok(round_trip)) = (error, u64::try_from(round_trip)) {
+        wire.answered(api, broker, Duration::from_micros(round_trip));
+    }
     OK
 }
 

@@ -52,6 +52,11 @@ impl Comparison {
             self.outcome.tally.gone_at_source += 1;
             return;
         }
+        if self.truncated > 0 {
+            self.truncated -= 1;
+            self.outcome.tally.gone_at_source += 1;
+            return;
+        }
         match self.rules.source_compacted.then(|| self.is_superseded_at_source(orphan)) {
             Some(Some(true)) => self.outcome.tally.compacted += 1,
             Some(None) => self.outcome.tally.compacted_unproven += 1,

@@ -113,9 +113,9 @@ pub(super) const REPEATED: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "ARCHITECTURE.md",
-        "`generation << 32`",
+        "`generation << 44`",
         "src/engine/target_producer.rs",
-        "let turn = self.params.generation << 32;",
+        "let turn = (self.params.generation << 44)",
     ),
     (
         "ARCHITECTURE.md",

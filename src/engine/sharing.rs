@@ -1,0 +1,217 @@
+//! A route that several processes share: what its group gives it, it copies; what is taken from it, it finishes, commits and gives
+//! back; and where its place is lost, it ends at once, without another word to anybody.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use tokio::task::spawn_blocking;
+
+use super::clock::now;
+use super::messages::{Child, ChildGone, End, Forget, MemberNews, Release, Released};
+use super::route::{Index, Route};
+use super::target_slot::TargetSlot;
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::retry::CHECK;
+use crate::domain::state::{Place, Trouble};
+use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::membership::MemberEvent;
+
+impl Route {
+    /// Tells the group which topics there are to share out; joins it, if that was not done yet.
+    pub(super) fn share(&mut self, ctx: &Context<Self>) -> Result<(), Fault> {
+        if !self.params.plan.keeping.is_shared() {
+            return Ok(());
+        }
+        let membership = self.params.lasting.membership(&self.params.plan, self.params.drain)?;
+        membership.set_topics(self.topics.keys().cloned().collect());
+        if !self.attends {
+            self.attends = true;
+            self.params.lasting.status.change(|facts| facts.place = Place::Waiting);
+            let me = ctx.address();
+            // on the member's thread; rare
+            membership.attend(Arc::new(move |event| me.do_send(MemberNews(event))));
+        }
+        Ok(())
+    }
+
+    fn given(&mut self, partitions: Vec<(TopicPartition, u64)>, ctx: &mut Context<Self>) {
+        tracing::info!(route = %self.name(), partitions = %names(partitions.iter().map(|(partition, _)| partition)), "given");
+        for (partition, assignment) in &partitions {
+            self.params.lasting.progress.given(partition, *assignment);
+        }
+        self.ownership.given(partitions);
+        self.params.lasting.status.change(|facts| facts.place = Place::Settled);
+        if let Err(fault) = self.spawn_consumers(ctx) {
+            tracing::error!(route = %self.name(), "{fault}");
+        }
+        for target in 0..self.targets.len() {
+            self.prepare_target(target, ctx);
+        }
+    }
+
+    /// Partitions are to be another process's: nothing more is read of them, and what is in flight is finished.
+    fn taken(&mut self, partitions: &[TopicPartition], ctx: &mut Context<Self>) {
+        tracing::info!(route = %self.name(), partitions = %names(partitions.iter()), "taken");
+        for partition in partitions {
+            self.ownership.taken(partition);
+            self.consumers.remove(partition);
+            self.stands.remove(partition);
+            self.broken.remove(partition);
+            self.params.lasting.status.change(|facts| drop(facts.unreadable.remove(partition)));
+            let holders: HashSet<Index> =
+                (0..self.targets.len()).filter(|index| self.releases(*index, partition)).collect();
+            self.releasing.insert(partition.clone(), holders);
+        }
+        let late = partitions.to_vec();
+        ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, ctx));
+        self.give_back(ctx);
+    }
+
+    /// Has a target let go of a partition; says whether that has to be waited for.
+    fn releases(&mut self, index: Index, partition: &TopicPartition) -> bool {
+        self.targets[index].forget(partition);
+        self.tell_refused(index);
+        match self.targets[index].producer() {
+            Some(producer) => {
+                producer.do_send(Release(partition.clone()));
+                true
+            }
+            None => self.targets[index].is_closing(),
+        }
+    }
+
+    /// A target holds nothing any more of what it had to let go of.
+    pub(super) fn has_released_all(&mut self, index: Index, ctx: &mut Context<Self>) {
+        for holders in self.releasing.values_mut() {
+            holders.remove(&index);
+        }
+        self.give_back(ctx);
+    }
+
+    /// What is finished is committed, and given back: whoever gets it next starts there.
+    fn give_back(&mut self, ctx: &mut Context<Self>) {
+        const AGAIN: Duration = Duration::from_millis(20);
+        let free = |(_, holders): &(&TopicPartition, &HashSet<Index>)| holders.is_empty();
+        let done: Vec<TopicPartition> = self.releasing.iter().filter(free).map(|(tp, _)| tp.clone()).collect();
+        if done.is_empty() || self.stopping.is_some() {
+            return;
+        }
+        if self.targets.iter().any(TargetSlot::is_committing) {
+            // an older commit must not come after this one
+            ctx.run_later(AGAIN, Self::give_back);
+            return;
+        }
+        for partition in &done {
+            self.releasing.remove(partition);
+            if let Some(router) = &self.router {
+                router.addr().do_send(Forget(partition.clone()));
+            }
+        }
+        let groups: Vec<_> = self.targets.iter().map(TargetSlot::group).collect();
+        let (lasting, route) = (self.params.lasting.clone(), self.name().to_owned());
+        let work = spawn_blocking(move || {
+            for (target, group) in groups.into_iter().enumerate() {
+                let mut offsets = lasting.progress.to_commit(target, false);
+                offsets.retain(|(partition, _)| done.contains(partition));
+                if let (Some(group), false, true) = (group, offsets.is_empty(), lasting.may_act())
+                    && let Err(fault) = group.commit(&offsets)
+                {
+                    tracing::warn!(%route, "watermarks are not committed, and what is above the last ones is copied again: {fault}");
+                }
+            }
+            done
+        });
+        ctx.spawn(work.into_actor(self).map(|done, this, _| {
+            let Ok(done) = done else { return };
+            for partition in &done {
+                this.params.lasting.progress.taken(partition);
+            }
+            tracing::info!(route = %this.name(), partitions = %names(done.iter()), "given back");
+            if let Ok(membership) = this.params.lasting.membership(&this.params.plan, this.params.drain) {
+                membership.give_back(done);
+            }
+        }));
+    }
+
+    /// The targets that still have something of these partitions with their writers are ended: what a writer has can't be
+    /// taken back in part.
+    fn overdue(&mut self, partitions: &[TopicPartition], ctx: &mut Context<Self>) {
+        let holders = partitions.iter().filter_map(|partition| self.releasing.get(partition));
+        let late: HashSet<Index> = holders.flatten().copied().collect();
+        for index in late {
+            let reason =
+                format!("it did not finish in {} s what another process is to have", self.params.drain.as_secs());
+            let (child, generation) = (Child::Target(index), self.targets[index].generation);
+            let fault = Some(Fault::new(FaultClass::System, reason));
+            ctx.notify(ChildGone { child, actor: "target", generation, end: End::Stopped, fault });
+        }
+    }
+
+    /// It may not act any more: others may have gone on from what it committed last.
+    fn lost(&mut self, why: &str, ctx: &mut Context<Self>) {
+        tracing::error!(route = %self.name(), reason = why, "fenced");
+        self.end_at_once(ctx);
+    }
+
+    fn troubled(&self, fault: &Fault) {
+        tracing::warn!(route = %self.name(), class = fault.class.name(), "it can't join its group: {fault}");
+        let next_attempt_at = Some(now() + CHECK);
+        let trouble = Trouble { class: fault.class, attempt: 1, next_attempt_at, reason: fault.reason.clone() };
+        self.params.lasting.status.change(|facts| facts.place = Place::Refused(trouble));
+    }
+
+    /// For a route that ends when all is copied: how far those got that have the other partitions.
+    pub(super) fn look_elsewhere(&self) {
+        let partitions = self.params.lasting.progress.goals_elsewhere();
+        if !self.params.plan.keeping.is_shared() || partitions.is_empty() {
+            return;
+        }
+        let groups: Vec<_> = self.targets.iter().map(TargetSlot::group).collect();
+        let progress = self.params.lasting.progress.clone();
+        let look = move || {
+            for (target, group) in groups.into_iter().enumerate() {
+                // a source that does not answer is told elsewhere
+                if let Some(offsets) = group.and_then(|group| group.committed(&partitions).ok()) {
+                    progress.committed_elsewhere(target, offsets);
+                }
+            }
+        };
+        drop(spawn_blocking(look));
+    }
+}
+
+fn names<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> String {
+    let mut names: Vec<String> = partitions.map(ToString::to_string).collect();
+    names.sort();
+    names.join(" ")
+}
+
+impl Handler<MemberNews> for Route {
+    type Result = ();
+
+    fn handle(&mut self, MemberNews(event): MemberNews, ctx: &mut Self::Context) {
+        match event {
+            // what it loses while it ends is not committed: the lease is looked at before
+            _ if self.stopping.is_some() => {}
+            MemberEvent::Given(partitions) => self.given(partitions, ctx),
+            MemberEvent::Taken(partitions) => self.taken(&partitions, ctx),
+            MemberEvent::Lost(why) => self.lost(&why, ctx),
+            MemberEvent::Trouble(fault) => self.troubled(&fault),
+        }
+    }
+}
+
+impl Handler<Released> for Route {
+    type Result = ();
+
+    fn handle(&mut self, released: Released, ctx: &mut Self::Context) {
+        if released.generation == self.targets[released.target].generation
+            && let Some(holders) = self.releasing.get_mut(&released.partition)
+        {
+            holders.remove(&released.target);
+            self.give_back(ctx);
+        }
+    }
+}
