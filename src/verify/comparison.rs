@@ -16,6 +16,8 @@ use super::window::{Entry, Slot, State, Window};
 
 /// How many source records per queue are read before a target's record counts as one that is not there.
 pub const LOOKAHEAD: usize = 8192;
+/// How far a lane is followed beyond a sample, for records of it that lack.
+const PATIENCE: i64 = 8192;
 /// So many records in a row that are not found are no accident: one side has more than the other.
 const LOST: u32 = 1024;
 /// Keys of compacted topics whose last offset is known, over all partitions of a comparison.
@@ -55,6 +57,8 @@ pub struct Rules {
     pub source_compacted: bool,
     /// Whether the target's topic is compacted.
     pub target_compacted: bool,
+    /// Whether the lanes have records before and after what is compared.
+    pub sampled: bool,
     /// How many records of the source are remembered.
     pub window: usize,
 }
@@ -222,6 +226,18 @@ impl Comparison {
     pub fn is_open(&self, source: usize) -> bool {
         let state = &self.sources[source];
         !state.ended && (state.position < state.scope.watermark || !self.orphans.is_empty())
+    }
+
+    /// Of a sample: whether a lane has shown all that it will show of it.
+    pub fn is_satisfied(&self, lane: usize) -> bool {
+        let of_lane = |source: usize| &self.queues[self.queue_of(source, lane)];
+        let passed = |at: i64| self.lanes[lane].position > at + PATIENCE;
+        let shown = |queue: &Queue| {
+            queue.pending.is_empty() && (self.window.overtaken() == 0 || queue.newest.is_some_and(passed))
+        };
+        self.rules.sampled
+            && self.sources.iter().all(|source| source.ended)
+            && (0..self.sources.len()).all(|source| shown(of_lane(source)))
     }
 
     /// The source was read up to here, whether there are records or not.

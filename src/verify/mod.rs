@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod pairing;
 mod report;
 mod run;
+mod sample;
 mod scope;
 mod streams;
 mod unit;
@@ -23,4 +24,5 @@ mod window;
 
 pub use report::{Difference, Kind, Range, Report, TopicReport};
 pub use run::{Progress, compare};
+pub use sample::{STRETCH, Sample};
 pub use scope::Request;

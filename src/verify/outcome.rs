@@ -62,8 +62,10 @@ pub struct Tally {
     pub compacted: u64,
     /// The same, but there were too many keys to make sure.
     pub compacted_unproven: u64,
-    /// Records of the target that were put aside: see [`Seen::aside`](super::comparison::Seen::aside).
+    /// Records of the target that are not asked about: see [`Seen::aside`](super::comparison::Seen::aside).
     pub aside: u64,
+    /// Records of a sample's stretches that were not found on the target at all.
+    pub unplaced: u64,
     /// The sum of the source's fingerprints that count.
     pub source_sum: u128,
     /// The sum of the target's fingerprints that count.

@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use super::accounts::{self, Missed};
-use super::comparison::Rules;
+use super::comparison::{LaneScope, Rules, SourceScope};
 use super::outcome::{Leftover, Pair, Tally};
 use super::pairing::Leftovers;
 use super::report::{Difference, Kind, Range, Report, TopicReport};
+use super::sample::{self, Sample};
 use super::scope::{Request, Scope, TopicScope, ask};
 use super::streams::Streams;
-use super::unit::{Context, Finished, Part, Unit};
+use super::unit::{Context, Finished, Part, TARGET, Unit};
 use crate::domain::fault::Fault;
 use crate::domain::routing::Partitioning;
 use crate::domain::topic_partition::TopicPartition;
@@ -65,9 +66,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn topic(&mut self, topic: &TopicScope) -> Result<TopicReport, Fault> {
-        let parts = parts(topic);
+        let parts = if self.request.sample.is_some() { Vec::new() } else { parts(topic) };
         let width = parts.iter().map(|part| part.sources.len() + part.lanes.len()).max().unwrap_or(2);
-        let abreast = (SIDE_BY_SIDE * 2 / width).clamp(1, parts.len().max(1));
+        let abreast = (SIDE_BY_SIDE * 2 / width).max(1);
         let batch = (READY / (abreast * width) as u64).clamp(64 << 10, 256 << 10);
         let (from, to) = (&self.request.route.source, &self.request.target.cluster);
         let mut streams = Streams::open(&[from, to], batch)?;
@@ -78,13 +79,42 @@ impl Run<'_> {
             rules: Rules {
                 source_compacted: topic.source_compacted,
                 target_compacted: topic.target_compacted,
+                sampled: self.request.sample.is_some(),
                 window: WINDOW / abreast,
             },
             since: self.request.since,
         };
-        let finished = self.units(&context, parts, abreast, &mut streams)?;
+        let finished = match self.request.sample {
+            None => self.units(&context, parts, abreast, &mut streams)?,
+            Some(sample) => self.sampled(sample, topic, &context, &mut streams)?,
+        };
         drop(streams);
         self.settle(topic, finished)
+    }
+
+    /// Compares a sample: the first stretch of each partition, then the second ones, and so on, as a partition can't be read twice at
+    /// the same time.
+    fn sampled(
+        &mut self,
+        sample: Sample,
+        topic: &TopicScope,
+        context: &Context,
+        streams: &mut Streams,
+    ) -> Result<Vec<Finished>, Fault> {
+        let phase = fastrand::u32(..);
+        let mut left: Vec<_> = topic.sources.iter().map(|(_, scope)| sample.stretches(scope, phase)).collect();
+        let mut finished = Vec::new();
+        loop {
+            let next = left.iter_mut().enumerate().filter_map(|(at, stretches)| Some((at, stretches.next()?)));
+            let stretches: Vec<_> = next.collect();
+            if stretches.is_empty() {
+                return Ok(finished);
+            }
+            for some in stretches.chunks(SIDE_BY_SIDE) {
+                let parts = sample::place(topic, some, &self.admins[TARGET], streams)?;
+                finished.extend(self.units(context, parts, SIDE_BY_SIDE, streams)?);
+            }
+        }
     }
 
     /// Compares all parts, some of them side by side.
@@ -141,6 +171,11 @@ impl Run<'_> {
     /// Puts together what the parts of a topic came to.
     fn settle(&self, topic: &TopicScope, finished: Vec<Finished>) -> Result<TopicReport, Fault> {
         let mut report = head(topic, self.request.target.name());
+        if self.request.sample.is_some() {
+            let parts = finished.iter().map(|unit| &unit.part);
+            report.source_ranges = parts.clone().flat_map(|part| part.sources.iter().map(source_range)).collect();
+            report.target_ranges = parts.flat_map(|part| part.lanes.iter().map(lane_range)).collect();
+        }
         let (mut missing, mut extra, mut sums) = (Vec::new(), Vec::new(), (0_u128, 0_u128));
         for unit in finished {
             let Finished { part, outcome, kept, source_bytes, target_bytes } = unit;
@@ -254,12 +289,19 @@ fn parts(topic: &TopicScope) -> Vec<Part> {
     by_number.into_values().collect()
 }
 
+fn range(partition: &TopicPartition, from: i64, to: i64) -> Range {
+    Range { partition: partition.to_string(), from, to: to.max(from) }
+}
+
+fn source_range((_, partition, scope): &(usize, TopicPartition, SourceScope)) -> Range {
+    range(partition, scope.start, scope.watermark)
+}
+
+fn lane_range((_, partition, scope): &(usize, TopicPartition, LaneScope)) -> Range {
+    range(partition, scope.start, scope.end)
+}
+
 fn head(topic: &TopicScope, target: &str) -> TopicReport {
-    let range = |partition: &TopicPartition, from: i64, to: i64| Range {
-        partition: partition.to_string(),
-        from,
-        to: to.max(from),
-    };
     let mut source_topics: Vec<String> =
         topic.sources.iter().map(|(partition, _)| partition.topic.to_string()).collect();
     source_topics.dedup();
@@ -294,7 +336,8 @@ fn count(report: &mut TopicReport, tally: &Tally) {
         ("gone at the target: older than what it still has", tally.gone_at_target),
         ("compacted away: their keys have later records", tally.compacted),
         ("compacted away as it seems: there were too many keys to make sure", tally.compacted_unproven),
-        ("put aside: older than what was asked for", tally.aside),
+        ("put aside: before or after what was asked for", tally.aside),
+        ("not found where their timestamps say, and not compared", tally.unplaced),
     ];
     for (reason, count) in reasons {
         report.explain(reason, count);

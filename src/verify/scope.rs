@@ -6,6 +6,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::comparison::{LaneScope, SourceScope};
+use super::sample::Sample;
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::gap::GapKind;
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     pub topics: Option<&'a Regex>,
     /// Only records from this time on, in milliseconds since 1970.
     pub since: Option<i64>,
+    /// Only a part of each partition; all where absent. Needs partitions that are kept.
+    pub sample: Option<Sample>,
 }
 
 /// All that is compared for one target.

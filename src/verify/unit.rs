@@ -159,6 +159,10 @@ impl Unit {
             self.waiting[lane] = false;
             self.lanes[lane].bytes += batch.payload.data_bytes();
             self.lanes[lane].position = batch.range.end;
+            if self.comparison.is_satisfied(lane) {
+                self.lanes[lane].ended = true;
+                self.comparison.lane_ended(lane);
+            }
         }
         moved
     }

@@ -326,6 +326,23 @@ fn what_can_not_be_compared_is_told_in_one_line() {
 }
 
 #[test]
+fn a_sample_finds_what_is_in_it_and_reads_little_else() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("verify.sample").create(2);
+    let target = regions.shanghai.topic("verify.sample").create(2);
+    source.fill(400_000, Bulk::over(2));
+    target.fill(399_998, Bulk::over(2));
+    let config = Config::of(&regions).fan_out("guangzhou", "verify.sample", &["shanghai"]);
+    let all = verify(&config, &source, &["--sample", "100%"]);
+    assert_eq!((all.code, all.differences()), (3, [("missing", 2)].into_iter().collect()));
+    let part = verify(&config, &source, &["--sample", "1/10"]);
+    assert_eq!(part.sum("source_records"), 40_000);
+    assert!(part.sum("target_records") < 100_000, "{:#}", part.report);
+    let refused = Engine::verify(&config, "verify_sample", &["--sample", "some"]).assert_code(2);
+    assert!(refused.stderr.contains("1/20 or 5%"), "{}", refused.stderr);
+}
+
+#[test]
 fn since_and_topics_narrow_down_what_is_compared() {
     let regions = regions();
     let config = Config::of(&regions).route(

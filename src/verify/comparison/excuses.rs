@@ -18,6 +18,10 @@ impl Comparison {
             tally.skipped += 1;
             return;
         }
+        if self.rules.sampled && self.queues[queue].first.is_none() {
+            tally.unplaced += 1;
+            return;
+        }
         let before_all = self.queues[queue].first.is_none_or(|first| record.offset < first);
         let lane = &mut self.lanes[record.lane];
         if before_all && lane.gone > 0 {
@@ -47,6 +51,10 @@ impl Comparison {
 
     /// A target record that the source does not have: is it extra, or may it be gone?
     pub(super) fn not_at_source(&mut self, orphan: &Orphan) {
+        if self.rules.sampled && !self.is_within(orphan) {
+            self.outcome.tally.aside += 1;
+            return;
+        }
         if self.gone_at_source > 0 && (0..self.sources.len()).any(|source| self.is_unsettled(source, orphan)) {
             self.gone_at_source -= 1;
             self.outcome.tally.gone_at_source += 1;
@@ -66,6 +74,16 @@ impl Comparison {
                 self.outcome.add_extra(Leftover { print, source: 0, lane, offset });
             }
         }
+    }
+
+    /// Of a sample: whether a record is among those that were compared.
+    fn is_within(&self, orphan: &Orphan) -> bool {
+        let within = |source: usize| {
+            let queue = &self.queues[self.queue_of(source, orphan.lane)];
+            queue.first_at.is_some_and(|first| first < orphan.offset)
+                && queue.newest.is_some_and(|newest| orphan.offset < newest)
+        };
+        (0..self.sources.len()).any(within)
     }
 
     /// Whether a record may be one that a source has no more: it is from before the first that was found there.

@@ -15,7 +15,7 @@ fn seen(offset: usize, content: i64) -> Seen {
     Seen { offset: i64::try_from(offset).unwrap(), print: print(content), aside: false }
 }
 
-const RULES: Rules = Rules { source_compacted: false, target_compacted: false, window: 1 << 16 };
+const RULES: Rules = Rules { source_compacted: false, target_compacted: false, sampled: false, window: 1 << 16 };
 
 fn scopes(source: usize, target: usize) -> (SourceScope, LaneScope) {
     let [source, target] = [source, target].map(|end| i64::try_from(end).unwrap());
@@ -198,6 +198,27 @@ fn what_retention_took_from_the_target_is_not_missing_but_what_lacks_later_is() 
         let outcome = compare_with(RULES, scope, lane, &all, &target);
         assert_eq!((counts(&outcome), outcome.tally.gone_at_target), ([1, 0, 0, 0], gone as u64), "{gone}");
     }
+}
+
+#[test]
+fn a_sample_is_found_in_the_middle_of_a_lane_and_what_is_around_it_does_not_count() {
+    let all = numbers(60_000);
+    let rules = Rules { sampled: true, ..RULES };
+    let compare_sample = |target: &[i64]| {
+        let (scope, lane) = scopes(10_000, target.len());
+        compare_with(rules, scope, lane, &all[20_000..30_000], target)
+    };
+    for from in [0, 15_000, 20_000] {
+        let outcome = compare_sample(&all[from..]);
+        assert_eq!((counts(&outcome), outcome.tally.matched), ([0; 4], 10_000));
+    }
+    let mut target = all.clone();
+    target.remove(29_999);
+    target.insert(25_000, -1);
+    target.remove(22_000);
+    assert_eq!(counts(&compare_sample(&target)), [2, 0, 0, 1]);
+    let outcome = compare_sample(&all[..20_000]);
+    assert_eq!((counts(&outcome), outcome.tally.unplaced), ([0; 4], 10_000));
 }
 
 /// A record of a key, told apart by its time.
