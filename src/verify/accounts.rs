@@ -68,10 +68,7 @@ pub(super) fn dead_letters(
     if let Some(fault) = info.fault {
         return if expected { Err(fault) } else { Ok(found) };
     }
-    let partitions: Vec<_> = (0..info.partitions).map(|number| TopicPartition::new(name.as_str(), number)).collect();
-    let (first, end) = (admin.offsets(&partitions, OffsetAt::Earliest)?, admin.offsets(&partitions, OffsetAt::Latest)?);
-    let of = |offsets: &HashMap<TopicPartition, i64>, tp: &TopicPartition| offsets.get(tp).copied().unwrap_or(0);
-    let ranges: Vec<_> = partitions.iter().map(|tp| (tp.clone(), of(&first, tp), of(&end, tp))).collect();
+    let ranges = ranges(&admin, &name, info.partitions)?;
     let wanted: HashMap<(&str, i32, i64), usize> = missing
         .iter()
         .enumerate()
@@ -95,6 +92,14 @@ pub(super) fn dead_letters(
         }
     })?;
     Ok(found)
+}
+
+/// All that there is of a topic.
+fn ranges(admin: &Admin, topic: &str, count: i32) -> Result<Vec<(TopicPartition, i64, i64)>, Fault> {
+    let partitions: Vec<_> = (0..count).map(|number| TopicPartition::new(topic, number)).collect();
+    let (first, end) = (admin.offsets(&partitions, OffsetAt::Earliest)?, admin.offsets(&partitions, OffsetAt::Latest)?);
+    let of = |offsets: &HashMap<TopicPartition, i64>, tp: &TopicPartition| offsets.get(tp).copied().unwrap_or(0);
+    Ok(partitions.iter().map(|tp| (tp.clone(), of(&first, tp), of(&end, tp))).collect())
 }
 
 /// A dead letter: whose it is, and the record that it was.

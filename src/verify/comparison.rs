@@ -6,9 +6,11 @@
 //! it waits as an orphan for the source to come to it.
 
 mod excuses;
+mod latest;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use self::latest::Latest;
 use super::fingerprint::Fingerprint;
 use super::orphans::{Orphan, Orphans};
 use super::outcome::{Leftover, Outcome, Pair, list};
@@ -16,12 +18,8 @@ use super::window::{Entry, Slot, State, Window};
 
 /// How many source records per queue are read before a target's record counts as one that is not there.
 pub const LOOKAHEAD: usize = 8192;
-/// How far a lane is followed beyond a sample, for records of it that lack.
-const PATIENCE: i64 = 8192;
 /// So many records in a row that are not found are no accident: one side has more than the other.
 const LOST: u32 = 1024;
-/// Keys of compacted topics whose last offset is known, over all partitions of a comparison.
-const KEYS: usize = 1 << 17;
 /// What is known of a source partition beforehand.
 #[derive(Clone, Debug, Default)]
 pub struct SourceScope {
@@ -133,40 +131,14 @@ struct Queue {
     jump: Option<(i64, i64)>,
 }
 
-/// The last offset of each key, for compacted topics.
-#[derive(Debug, Default)]
-struct Latest {
-    offsets: HashMap<u64, i64>,
-    room: usize,
-}
-
-impl Latest {
-    fn note(&mut self, print: &Fingerprint, offset: i64) {
-        let Some(key) = print.key() else { return };
-        if self.offsets.len() < self.room || self.offsets.contains_key(&key) {
-            self.offsets.insert(key, offset);
-        }
-    }
-
-    /// Whether the key has a later record. `None`: not known.
-    fn has_later(&self, print: &Fingerprint, offset: i64) -> Option<bool> {
-        let Some(key) = print.key() else { return Some(false) };
-        match self.offsets.get(&key) {
-            Some(latest) => Some(*latest > offset),
-            None if self.offsets.len() < self.room => Some(false),
-            None => None,
-        }
-    }
-}
-
 impl Comparison {
     /// Nothing was read yet.
     pub fn new(rules: Rules, sources: Vec<SourceScope>, lanes: Vec<LaneScope>) -> Self {
         let queues = (0..sources.len() * lanes.len()).map(|_| Queue::default()).collect();
         let gone_at_source = sources.iter().map(|source| source.gone).sum();
         let truncated = sources.iter().map(|source| source.truncated).sum();
-        let room = KEYS / (sources.len() + lanes.len()).max(1);
-        let latest = || Latest { room, ..Latest::default() };
+        let partitions = sources.len() + lanes.len();
+        let latest = || Latest::one_of(partitions);
         let source = |scope: SourceScope| Source { position: scope.start, scope, ended: false, latest: latest() };
         let lane = |scope: LaneScope| Lane {
             position: scope.start,
@@ -226,18 +198,6 @@ impl Comparison {
     pub fn is_open(&self, source: usize) -> bool {
         let state = &self.sources[source];
         !state.ended && (state.position < state.scope.watermark || !self.orphans.is_empty())
-    }
-
-    /// Of a sample: whether a lane has shown all that it will show of it.
-    pub fn is_satisfied(&self, lane: usize) -> bool {
-        let of_lane = |source: usize| &self.queues[self.queue_of(source, lane)];
-        let passed = |at: i64| self.lanes[lane].position > at + PATIENCE;
-        let shown = |queue: &Queue| {
-            queue.pending.is_empty() && (self.window.overtaken() == 0 || queue.newest.is_some_and(passed))
-        };
-        self.rules.sampled
-            && self.sources.iter().all(|source| source.ended)
-            && (0..self.sources.len()).all(|source| shown(of_lane(source)))
     }
 
     /// The source was read up to here, whether there are records or not.

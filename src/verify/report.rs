@@ -220,14 +220,15 @@ impl Report {
             let _ = writeln!(text, "  {count} {reason}");
         }
         for difference in &topic.listed {
-            let side = |place: &Option<String>| place.clone().unwrap_or_else(|| "-".to_owned());
+            let side = |name: &str, place: &Option<String>| place.as_ref().map(|place| format!("{name} {place}"));
+            let sides = [side("source", &difference.source), side("target", &difference.target)];
+            let sides = sides.into_iter().flatten().collect::<Vec<_>>().join(", ");
             let fields = if difference.fields.is_empty() {
                 String::new()
             } else {
                 format!(": {}", difference.fields.join(", "))
             };
-            let (kind, source, target) = (difference.kind.name(), side(&difference.source), side(&difference.target));
-            let _ = writeln!(text, "  {kind:<10} source {source}  target {target}{fields}");
+            let _ = writeln!(text, "  {:<10} {sides}{fields}", difference.kind.name());
         }
         for kind in Kind::ALL {
             let listed = topic.listed.iter().filter(|difference| difference.kind == kind).count() as u64;

@@ -159,13 +159,16 @@ impl Run<'_> {
                     finished.push(unit.finish(streams));
                 }
             } else if let Some(lost) = unit.lost(streams) {
-                let first =
-                    self.admins[lost.side].offsets(std::slice::from_ref(&lost.partition), OffsetAt::Earliest)?;
-                let Some(first) = first.get(&lost.partition) else { return Err(lost.fault) };
-                unit.read_on(&lost, *first, streams);
+                let first = self.first_offset(lost.side, &lost.partition)?.ok_or_else(|| lost.fault.clone())?;
+                unit.read_on(&lost, first, streams);
                 of.extend(unit.streams().map(|stream| (stream, at)));
             }
         }
+    }
+
+    fn first_offset(&self, side: usize, partition: &TopicPartition) -> Result<Option<i64>, Fault> {
+        let first = self.admins[side].offsets(std::slice::from_ref(partition), OffsetAt::Earliest)?;
+        Ok(first.get(partition).copied())
     }
 
     /// Puts together what the parts of a topic came to.
@@ -214,8 +217,6 @@ impl Run<'_> {
         mut left: Leftovers,
         sums: &mut (u128, u128),
     ) -> Result<(), Fault> {
-        let only = |kind, source, target| Difference { kind, source, target, fields: Vec::new() };
-        let source = |record: &Leftover| Some(place(&topic.sources[record.source].0, record.offset));
         let target = |record: &Leftover| Some(place(&topic.lanes[record.lane].0, record.offset));
         for (kind, pairs) in [(Kind::Reordered, left.take_reordered()), (Kind::Misplaced, left.take_misplaced())] {
             for pair in &pairs {
@@ -235,17 +236,29 @@ impl Run<'_> {
         for record in &extra {
             report.add(only(Kind::Extra, None, target(record)));
         }
-        let missed = accounts::dead_letters(self.request, topic, &missing)?;
+        self.account_for(topic, report, &missing, sums)
+    }
+
+    /// Records that the target does not have: dead letters, or missing.
+    fn account_for(
+        &self,
+        topic: &TopicScope,
+        report: &mut TopicReport,
+        missing: &[Leftover],
+        sums: &mut (u128, u128),
+    ) -> Result<(), Fault> {
+        let missed = accounts::dead_letters(self.request, topic, missing)?;
         for (record, missed) in missing.iter().zip(missed) {
+            let source = Some(place(&topic.sources[record.source].0, record.offset));
             match missed {
                 Missed::DeadLettered => {
                     sums.0 = sums.0.wrapping_sub(record.print.whole());
                     report.explain("dead-lettered", 1);
                 }
                 Missed::Altered(at, fields) => {
-                    report.add(Difference { fields, ..only(Kind::Altered, source(record), Some(at)) });
+                    report.add(Difference { kind: Kind::Altered, source, target: Some(at), fields });
                 }
-                Missed::Lacking => report.add(only(Kind::Missing, source(record), None)),
+                Missed::Lacking => report.add(only(Kind::Missing, source, None)),
             }
         }
         Ok(())
@@ -347,6 +360,10 @@ fn count(report: &mut TopicReport, tally: &Tally) {
 fn difference(topic: &TopicScope, kind: Kind, pair: &Pair) -> Difference {
     let source = topic.sources.get(pair.source).map(|(partition, _)| place(partition, pair.offset));
     let target = topic.lanes.get(pair.lane).map(|(partition, _)| place(partition, pair.at));
+    Difference { kind, source, target, fields: Vec::new() }
+}
+
+fn only(kind: Kind, source: Option<String>, target: Option<String>) -> Difference {
     Difference { kind, source, target, fields: Vec::new() }
 }
 

@@ -139,6 +139,9 @@ fn each_of_six_differences_in_a_million_records_is_found_and_none_in_a_clean_cop
     ];
     let listed: Vec<_> = found.listed().into_iter().map(|(kind, source, _, fields)| (kind, source, fields)).collect();
     assert_eq!(listed[..6], expected);
+    let table = Engine::verify(&config, "verify_million", &["--target", "beijing"]).assert_code(3).stdout;
+    println!("{table}");
+    assert!(table.contains(&format!("missing    source {}", at(36, "", "").1)), "{table}");
     for said in [&clean, &found] {
         assert!(said.peak_memory <= 64 << 20, "{} bytes of memory", said.peak_memory);
     }

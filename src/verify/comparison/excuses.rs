@@ -1,11 +1,26 @@
 //! What one side has and the other has not: is it a difference, or may it rightly be gone?
 
-use super::{Comparison, Source};
+use super::{Comparison, Queue, Source};
 use crate::verify::orphans::Orphan;
 use crate::verify::outcome::{KEPT, Leftover, Outcome};
 use crate::verify::window::{Slot, State};
 
+/// How far a lane is followed beyond a sample, for records of it that lack.
+const PATIENCE: i64 = 8192;
+
 impl Comparison {
+    /// Of a sample: whether a lane has shown all that it will show of it.
+    pub fn is_satisfied(&self, lane: usize) -> bool {
+        let of_lane = |source: usize| &self.queues[self.queue_of(source, lane)];
+        let passed = |at: i64| self.lanes[lane].position > at + PATIENCE;
+        let shown = |queue: &Queue| {
+            queue.pending.is_empty() && (self.window.overtaken() == 0 || queue.newest.is_some_and(passed))
+        };
+        self.rules.sampled
+            && self.sources.iter().all(|source| source.ended)
+            && (0..self.sources.len()).all(|source| shown(of_lane(source)))
+    }
+
     /// A source record that the target does not have: is it missing, or may it be gone?
     pub(super) fn never_shown(&mut self, record: &Leftover) {
         let queue = self.queue_of(record.source, record.lane);
