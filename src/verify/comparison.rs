@@ -6,10 +6,12 @@
 //! it waits as an orphan for the source to come to it.
 
 mod excuses;
+mod given;
 mod latest;
 
 use std::collections::VecDeque;
 
+pub use self::given::{LaneScope, Rules, Seen, SourceScope};
 use self::latest::Latest;
 use super::fingerprint::Fingerprint;
 use super::orphans::{Orphan, Orphans};
@@ -20,58 +22,6 @@ use super::window::{Entry, Slot, State, Window};
 pub const LOOKAHEAD: usize = 8192;
 /// So many records in a row that are not found are no accident: one side has more than the other.
 const LOST: u32 = 1024;
-/// What is known of a source partition beforehand.
-#[derive(Clone, Debug, Default)]
-pub struct SourceScope {
-    /// The first offset that is compared.
-    pub start: i64,
-    /// The watermark: what is below it has to be on the target.
-    pub watermark: i64,
-    /// How far it may be read: what the target holds is below that.
-    pub end: i64,
-    /// Ranges of offsets that were skipped, and need not be on the target.
-    pub skipped: Vec<(i64, i64)>,
-    /// How many records the target may have from before `start`.
-    pub gone: u64,
-    /// How many records the target may have, wherever, that the source had once.
-    pub truncated: u64,
-}
-
-/// What is known of a target partition beforehand.
-#[derive(Clone, Debug, Default)]
-pub struct LaneScope {
-    /// The first offset that is compared.
-    pub start: i64,
-    /// Where it ends.
-    pub end: i64,
-    /// How many records it may have forgotten.
-    pub gone: u64,
-}
-
-/// What is known of all of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// Whether the source's topic is compacted.
-    pub source_compacted: bool,
-    /// Whether the target's topic is compacted.
-    pub target_compacted: bool,
-    /// Whether the lanes have records before and after what is compared.
-    pub sampled: bool,
-    /// How many records of the source are remembered.
-    pub window: usize,
-}
-
-/// A record that was read.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen {
-    /// Its offset, on its side.
-    pub offset: i64,
-    /// What stands for it.
-    pub print: Fingerprint,
-    /// On the target: that it is not what is asked about, and no difference if the source does not have it.
-    pub aside: bool,
-}
-
 /// What became of a target's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -100,6 +50,8 @@ pub struct Comparison {
 struct Source {
     scope: SourceScope,
     position: i64,
+    /// Where what was lost ends: a record from there on tells that nothing before it on the target is at the source any more.
+    settled: i64,
     ended: bool,
     latest: Latest,
 }
@@ -108,6 +60,8 @@ struct Source {
 struct Lane {
     scope: LaneScope,
     position: i64,
+    /// The same, for what the lane has lost.
+    settled: i64,
     ended: bool,
     /// The queue that the last record was of.
     queue: usize,
@@ -139,9 +93,16 @@ impl Comparison {
         let truncated = sources.iter().map(|source| source.truncated).sum();
         let partitions = sources.len() + lanes.len();
         let latest = || Latest::one_of(partitions);
-        let source = |scope: SourceScope| Source { position: scope.start, scope, ended: false, latest: latest() };
+        let source = |scope: SourceScope| Source {
+            position: scope.start,
+            settled: scope.start,
+            scope,
+            ended: false,
+            latest: latest(),
+        };
         let lane = |scope: LaneScope| Lane {
             position: scope.start,
+            settled: scope.start,
             gone: scope.gone,
             scope,
             ended: false,
@@ -179,6 +140,16 @@ impl Comparison {
         if state.ended {
             return false;
         }
+        // in a clean copy the record is the next of a queue, so it is of one that is empty
+        let is_empty = |source: usize| self.queues[self.queue_of(source, lane)].pending.is_empty();
+        if !self.window.is_crowded() {
+            if is_empty(source) {
+                return true;
+            }
+            if (0..self.sources.len()).any(|source| !self.sources[source].ended && is_empty(source)) {
+                return false;
+            }
+        }
         let room = (LOOKAHEAD / self.sources.len()).max(256);
         if self.queues[self.queue_of(source, lane)].pending.len() < room && !self.window.is_busy() {
             return true;
@@ -205,19 +176,24 @@ impl Comparison {
         self.sources[source].position = position;
     }
 
-    /// A source has lost records while it was read: the target may have them.
-    pub fn source_lost(&mut self, source: usize, records: u64) {
+    /// A source has lost what comes next before it was read, up to this offset: the target may have it.
+    pub fn source_lost(&mut self, source: usize, to: i64) {
+        let state = &mut self.sources[source];
+        let records = u64::try_from(to - state.position).unwrap_or(0);
+        (state.position, state.settled) = (to, to);
+        state.scope.gone += records;
         self.gone_at_source += records;
-        self.sources[source].scope.gone += records;
         for lane in 0..self.lanes.len() {
             let queue = self.queue_of(source, lane);
             self.queues[queue].first_at = None;
         }
     }
 
-    /// A lane has lost records while it was read: the source may have them.
-    pub fn lane_lost(&mut self, lane: usize, records: u64) {
-        self.lanes[lane].gone += records;
+    /// A lane has lost what comes next before it was read, up to this offset: the source may have it.
+    pub fn lane_lost(&mut self, lane: usize, to: i64) {
+        let state = &mut self.lanes[lane];
+        state.gone = state.gone.saturating_add(u64::try_from(to - state.position).unwrap_or(0));
+        (state.position, state.settled) = (to, to);
         for source in 0..self.sources.len() {
             let queue = self.queue_of(source, lane);
             self.queues[queue].first = None;
@@ -424,8 +400,13 @@ impl Comparison {
         self.lanes[lane].lost = 0;
         self.lanes[lane].repeating = None;
         let queue = &mut self.queues[queue];
-        queue.first = Some(queue.first.map_or(offset, |first| first.min(offset)));
-        queue.first_at = Some(queue.first_at.map_or(at, |first| first.min(at)));
+        let least = |known: Option<i64>, new: i64| Some(known.map_or(new, |known| known.min(new)));
+        if at >= self.lanes[lane].settled {
+            queue.first = least(queue.first, offset);
+        }
+        if offset >= self.sources[source].settled {
+            queue.first_at = least(queue.first_at, at);
+        }
         queue.newest = Some(queue.newest.map_or(at, |newest| newest.max(at)));
         let tally = &mut self.outcome.tally;
         if offset < self.sources[source].scope.watermark {

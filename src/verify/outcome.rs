@@ -62,7 +62,7 @@ pub struct Tally {
     pub compacted: u64,
     /// The same, but there were too many keys to make sure.
     pub compacted_unproven: u64,
-    /// Records of the target that are not asked about: see [`Seen::aside`](super::comparison::Seen::aside).
+    /// Records of the target that are not asked about: see [`Seen::aside`](crate::verify::comparison::Seen::aside).
     pub aside: u64,
     /// Records of a sample's stretches that were not found on the target at all.
     pub unplaced: u64,

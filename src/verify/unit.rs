@@ -252,13 +252,12 @@ impl Unit {
         let inputs = if lost.side == SOURCE { &mut self.sources } else { &mut self.lanes };
         let Some(input) = inputs.get_mut(lost.at) else { return };
         streams.stop(input.stream);
-        let gone = u64::try_from(from - input.position).unwrap_or(0);
         input.stream = streams.start(lost.side, input.partition.clone(), from, input.end);
         input.position = from;
         if lost.side == SOURCE {
-            self.comparison.source_lost(lost.at, gone);
+            self.comparison.source_lost(lost.at, from);
         } else {
-            self.comparison.lane_lost(lost.at, gone);
+            self.comparison.lane_lost(lost.at, from);
         }
     }
 

@@ -93,6 +93,11 @@ impl Window {
         self.pending > self.capacity / 2
     }
 
+    /// Whether hardly anything but what is pending has room.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.pending > self.capacity / 8 * 7
+    }
+
     /// Adds a record that is pending. There has to be room.
     pub(super) fn add(&mut self, print: Fingerprint, offset: i64, queue: u32, lane: u32) -> Slot {
         if self.free.is_empty() && self.slots.len() >= self.capacity {

@@ -221,6 +221,47 @@ fn a_sample_is_found_in_the_middle_of_a_lane_and_what_is_around_it_does_not_coun
     assert_eq!((counts(&outcome), outcome.tally.unplaced), ([0; 4], 10_000));
 }
 
+fn feed(comparison: &mut Comparison, records: &[Seen]) {
+    for record in records {
+        comparison.source(0, 0, record);
+    }
+}
+
+/// Shows a lane from a position on, as far as it goes without more of the source.
+fn show(comparison: &mut Comparison, records: &[Seen], from: usize) -> usize {
+    let waits = |record: &Seen| comparison.target(0, record) == Verdict::Wait;
+    records[from..].iter().position(waits).map_or(records.len(), |at| from + at)
+}
+
+#[test]
+fn what_is_lost_while_it_is_read_is_no_difference_on_either_side() {
+    let all: Vec<Seen> = (0..30_000).map(|at| seen(at, i64::try_from(at).unwrap())).collect();
+    let (scope, lane) = scopes(all.len(), all.len());
+    let mut comparison = Comparison::new(RULES, vec![scope.clone()], vec![lane.clone()]);
+    feed(&mut comparison, &all[..5_000]);
+    let shown = show(&mut comparison, &all[..3_000], 0);
+    comparison.source_lost(0, 10_000);
+    let shown = show(&mut comparison, &all, shown);
+    assert_eq!(shown, 5_000, "then it waits for the source");
+    feed(&mut comparison, &all[10_000..]);
+    comparison.source_ended(0);
+    assert_eq!(show(&mut comparison, &all, shown), all.len());
+    comparison.lane_ended(0);
+    let outcome = comparison.finish();
+    assert_eq!((counts(&outcome), outcome.tally.gone_at_source), ([0; 4], 5_000));
+
+    let mut comparison = Comparison::new(RULES, vec![scope], vec![lane]);
+    feed(&mut comparison, &all[..8_000]);
+    show(&mut comparison, &all[..3_000], 0);
+    comparison.lane_lost(0, 10_000);
+    feed(&mut comparison, &all[8_000..]);
+    comparison.source_ended(0);
+    assert_eq!(show(&mut comparison, &all, 10_000), all.len());
+    comparison.lane_ended(0);
+    let outcome = comparison.finish();
+    assert_eq!((counts(&outcome), outcome.tally.gone_at_target), ([0; 4], 7_000));
+}
+
 /// A record of a key, told apart by its time.
 fn keyed(key: i64, time: i64, tombstone: bool) -> Fingerprint {
     let mut records = Records::default();
