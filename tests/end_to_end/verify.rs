@@ -365,27 +365,3 @@ fn since_and_topics_narrow_down_what_is_compared() {
     assert_eq!(Said::of(&Engine::verify(&config, "narrow", &since)).code, 0);
     assert_eq!(Said::of(&Engine::verify(&config, "narrow", &["--output", "json"])).code, 3);
 }
-
-#[test]
-fn adhoc_wide() {
-    let regions = regions();
-    for (name, partitions, size, count, placing) in [
-        ("verify.wide", 32, 1_000, 300_000, "by_key"),
-        ("verify.keep", 32, 1_000, 300_000, "keep"),
-        ("verify.large", 4, 100_000, 3_000, "keep"),
-        ("verify.one", 1, 500, 500_000, "keep"),
-    ] {
-        let source = regions.guangzhou.topic(name).create(partitions);
-        regions.shanghai.topic(name).create(partitions);
-        source.fill(count, Bulk { value_size: size, mixed: true, codec: "lz4", ..Bulk::over(partitions) });
-        let config = route(&regions, name, &json!({ "partitioning": placing }));
-        let began = tokio::time::Instant::now();
-        Engine::run_until_caught_up(&config).assert_bounded();
-        let copied = began.elapsed();
-        let began = tokio::time::Instant::now();
-        let said = verify(&config, &source, &[]);
-        println!("ADHOC {name}: copied {copied:?}, compared {:?}, {} MiB", began.elapsed(), said.peak_memory >> 20);
-        said.assert_clean();
-        source.delete();
-    }
-}
