@@ -10,6 +10,7 @@ use std::time::Duration;
 use regex::Regex;
 use secrecy::SecretString;
 
+use crate::domain::gap::OnGap;
 use crate::domain::retry::{OnExhausted, Policies};
 use crate::domain::routing::{Partitioning, TopicTemplate, is_internal_topic};
 use crate::domain::start::Start;
@@ -122,6 +123,8 @@ pub struct RoutePlan {
     pub start: Start,
     /// Which target partition a record goes to.
     pub partitioning: Partitioning,
+    /// What is done where the source does not have what a target needs.
+    pub on_gap: OnGap,
     /// Whether missing target topics are created and grown.
     pub create_topics: bool,
     /// Where batches are cut.

@@ -11,6 +11,7 @@ use actix::{Actor, Addr, Context, Handler, System};
 use anabranch::config::load_str;
 use anabranch::domain::batch::{OffsetRange, Payload, Permit, RecordBatch, Records, TopicLimits};
 use anabranch::domain::fault::{Fault, FaultClass};
+use anabranch::domain::note::Note;
 use anabranch::domain::routing::Partitioning;
 use anabranch::domain::topic_partition::TopicPartition;
 use anabranch::engine::catch_up::{CatchUp, Params as CatchUpParams};
@@ -236,7 +237,7 @@ impl Stage {
         let limits = TopicLimits::default();
         let topic = TargetTopic { name: "orders".into(), partitions: 1, partitioning: Partitioning::Keep, limits };
         let from = lasting.progress.watermark(0, &partition()).unwrap_or(0);
-        producer.addr().do_send(Adopt { partition: partition(), topic: Arc::new(topic), from });
+        producer.addr().do_send(Adopt { partition: partition(), topic: Arc::new(topic), from, note: Note::default() });
         self.cast = Some((producer, catch_up, letters));
     }
 

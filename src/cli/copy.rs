@@ -13,6 +13,7 @@ use super::host::{Routes, host};
 use super::run::outcome;
 use super::{Outcome, print};
 use crate::config::{keys, parse_bootstrap, parse_pattern, parse_start};
+use crate::domain::gap::OnGap;
 use crate::domain::retry::Policies;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
@@ -99,6 +100,7 @@ fn plan(args: &Args) -> Plan {
         start: args.start.clone(),
         partitioning: Partitioning::Keep,
         create_topics: true,
+        on_gap: OnGap::Fail,
         batch: BatchLimits { max_messages: keys::MAX_MESSAGES, max_wait: keys::MAX_WAIT, max_bytes: keys::MAX_BYTES },
         in_flight: keys::IN_FLIGHT,
         keeping: Keeping::Nothing,

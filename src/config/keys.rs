@@ -15,6 +15,7 @@ pub(super) const ROUTE: &[&str] = &[
     "start",
     "partitioning",
     "create_topics",
+    "on_gap",
     "batch",
     "in_flight",
     "bandwidth",

@@ -14,6 +14,7 @@ use super::retry::Retry;
 use super::tree::join;
 use super::values::{self, show_size};
 use super::{keys, loops};
+use crate::domain::gap::OnGap;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::plan::{BatchLimits, ClusterSpec, Keeping, RoutePlan, Selected, TargetPlan, TopicSelection};
@@ -48,6 +49,7 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
     let start = read_start(&section.field("start"), &topics);
     let partitioning = section.field("partitioning").choice(PARTITIONINGS);
     let create_topics = section.field("create_topics").flag();
+    let on_gap = section.field("on_gap").choice(ON_GAP);
     let batch = read_batch(&section.field("batch"));
     let in_flight = read_in_flight(&section.field("in_flight"), &batch, process.in_flight);
     let bandwidth = section.field("bandwidth").or_unlimited(None, Field::rate);
@@ -63,6 +65,7 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
         start: start?,
         partitioning: partitioning?.unwrap_or_default(),
         create_topics: create_topics?.unwrap_or(true),
+        on_gap: on_gap?.unwrap_or_default(),
         batch: batch?,
         in_flight: in_flight?,
         keeping: Keeping::ProgressAndShare,
@@ -72,6 +75,7 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
     })
 }
 
+const ON_GAP: &[(&str, OnGap)] = &[("fail", OnGap::Fail), ("skip", OnGap::Skip)];
 const PARTITIONINGS: &[(&str, Partitioning)] = &[("keep", Partitioning::Keep), ("by_key", Partitioning::ByKey)];
 
 fn read_source(field: &Field<'_>, clusters: &Clusters) -> Read<Arc<ClusterSpec>> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::fault::Fault;
+use crate::domain::gap::OnGap;
 use crate::domain::retry::Policies;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
@@ -86,6 +87,7 @@ impl Regions {
             start: Start::Earliest,
             partitioning: Partitioning::Keep,
             create_topics: false, // the mock can't
+            on_gap: OnGap::Fail,
             batch: BatchLimits { max_messages: 10_000, max_wait: Duration::from_millis(10), max_bytes: 64 << 10 },
             in_flight: 1 << 20, // small, so that the broken region leaves the shared read within the show
             keeping: Keeping::Progress,

@@ -46,6 +46,8 @@ pub struct RecordBatch {
     pub range: OffsetRange,
     /// The records, in the form that the reader left them in.
     pub payload: Payload,
+    /// Leader epochs that begin in it, each with the first offset that was seen with it: most often none, or one.
+    pub epochs: Vec<(i32, i64)>,
     permit: Box<dyn Permit>,
 }
 
@@ -53,7 +55,13 @@ impl RecordBatch {
     /// A batch that holds its permit for as long as anybody holds the batch.
     pub fn new(partition: TopicPartition, range: OffsetRange, payload: Payload, mut permit: Box<dyn Permit>) -> Self {
         permit.shrink_to(payload.footprint());
-        Self { partition, range, payload, permit }
+        Self { partition, range, payload, epochs: Vec::new(), permit }
+    }
+
+    /// The same, with the leader epochs that begin in it.
+    #[must_use]
+    pub fn with_epochs(self, epochs: Vec<(i32, i64)>) -> Self {
+        Self { epochs, ..self }
     }
 
     /// Its permit, for those who gave it.

@@ -148,8 +148,9 @@ impl Route {
     fn tell_totals(&self) {
         use std::sync::atomic::Ordering::Relaxed;
         let read = &self.params.lasting.progress.read;
+        let gaps = self.params.lasting.progress.gaps();
         let source_throttled_ms = self.reader.as_ref().map_or(0, |reader| reader.throttled_ms());
-        tracing::info!(route = %self.name(), records = read.records(), bytes = read.bytes(), source_throttled_ms, "source closed");
+        tracing::info!(route = %self.name(), records = read.records(), bytes = read.bytes(), source_throttled_ms, gaps, "source closed");
         for (plan, stats) in self.params.plan.targets.iter().zip(&self.params.lasting.progress.targets) {
             let (written, tally) = (&stats.written, &stats.tally);
             tracing::info!(

@@ -11,6 +11,7 @@ use super::progress::TargetIndex;
 use super::target_producer::TargetProducer;
 use crate::domain::batch::{RecordBatch, SharedBatch};
 use crate::domain::fault::Fault;
+use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::membership::MemberEvent;
 use crate::kafka::{ReadEvent, StreamId, TargetTopic, WriteEvent};
@@ -120,6 +121,8 @@ pub struct Adopt {
     pub topic: Arc<TargetTopic>,
     /// The target's watermark: the first source offset that it needs.
     pub from: i64,
+    /// What is kept with the watermark.
+    pub note: Note,
 }
 
 /// To a target producer: another process is to have this source partition. Finish what the writer has of it, and let go of it.

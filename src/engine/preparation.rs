@@ -1,12 +1,15 @@
 //! What has to be known and done before partitions can be copied: topics, offsets, watermarks. All of it blocks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::gaps::{self, Resume};
+use super::progress::Noted;
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::note::{Note, Noted};
+use crate::domain::gap::{Gap, GapKind, OnGap};
+use crate::domain::note::{Note, Skipped};
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
 use crate::domain::topic_partition::TopicPartition;
@@ -120,8 +123,12 @@ pub struct Request {
     pub topics: Topics,
     /// Those of their partitions that this process copies.
     pub partitions: Vec<TopicPartition>,
-    /// Watermarks that this process knows already.
-    pub known: HashMap<TopicPartition, Noted>,
+    /// Watermarks that this process knows already, with their notes.
+    pub known: HashMap<TopicPartition, (i64, Note)>,
+    /// Watermarks of partitions that were taken away and are back.
+    pub former: HashMap<TopicPartition, (i64, Note)>,
+    /// The furthest ends that were seen.
+    pub ends: HashMap<TopicPartition, i64>,
     /// All topics of the route.
     pub all: Topics,
     /// Whether the route was just started: only then does its `start` count.
@@ -135,18 +142,33 @@ pub struct Request {
 /// A target that can be written.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    /// Each source partition, where its records go, and the first offset that the target needs.
-    pub partitions: Vec<(TopicPartition, Arc<TargetTopic>, Noted)>,
+    /// What can be copied.
+    pub partitions: Vec<Ready>,
     /// Source topics that can't be written, and why.
     pub refused: Vec<(String, Fault)>,
-    /// Partitions of which the source does not have what comes next, and which offsets are lost.
-    pub gaps: Vec<(TopicPartition, Fault)>,
+    /// Partitions that stop, because the source does not have what comes next.
+    pub gaps: Vec<(TopicPartition, Gap)>,
+}
+
+/// A source partition that can be copied.
+#[derive(Debug)]
+pub struct Ready {
+    /// Which.
+    pub partition: TopicPartition,
+    /// Where its records go.
+    pub topic: Arc<TargetTopic>,
+    /// The first offset that the target needs.
+    pub from: i64,
+    /// What is kept with the watermark.
+    pub note: Note,
+    /// What is skipped to begin there.
+    pub skipped: Option<Gap>,
 }
 
 /// Makes a target ready: finds or fixes where it starts, and creates or grows its topics.
 pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> {
-    let starts = starts(clients, request)?;
-    let gaps = gaps(clients, request, &starts)?;
+    let (ids, starts) = starts(clients, request)?;
+    let mut gaps = gaps::find(&request.route.source, &clients.source, &starts, &ids)?;
     let existing = clients.target.topics()?;
     let limits = limits(clients, request, &existing);
     let mut prepared = Prepared::default();
@@ -155,10 +177,17 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
             Ok(topic) => {
                 let limits = limits.get(&*topic.name).copied().unwrap_or_default();
                 let topic = Arc::new(TargetTopic { limits, ..topic });
+                if existing.contains_key(&*topic.name) {
+                    tell_of_strangers(clients, request, name, &topic, &starts);
+                }
                 for partition in request.partitions.iter().filter(|partition| *partition.topic == **name) {
-                    if let Some(from) = starts.get(partition).filter(|_| !gaps.contains_key(partition)) {
-                        prepared.partitions.push((partition.clone(), topic.clone(), from.clone()));
+                    let Some(resume) = starts.get(partition) else { continue };
+                    let gap = gaps.remove(partition);
+                    if let (Some(gap), OnGap::Fail) = (&gap, request.route.on_gap) {
+                        prepared.gaps.push((partition.clone(), gap.clone()));
+                        continue;
                     }
+                    prepared.partitions.push(ready(partition, &topic, resume, gap, ids.get(name)));
                 }
             }
             // one topic's trouble is its own; trouble with the cluster is everybody's
@@ -166,8 +195,52 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
             Err(fault) => prepared.refused.push((name.clone(), fault)),
         }
     }
-    prepared.gaps.extend(gaps);
     Ok(prepared)
+}
+
+/// Says so where a target has records and nobody knows of a watermark: with a topic its groups' offsets are deleted, so one
+/// that was created anew while no process ran looks like one that was never copied. Nothing depends on it.
+fn tell_of_strangers(
+    clients: &Clients,
+    request: &Request,
+    source_topic: &str,
+    topic: &TargetTopic,
+    starts: &HashMap<TopicPartition, Resume>,
+) {
+    let fresh = |(partition, resume): &(&TopicPartition, &Resume)| resume.fresh && *partition.topic == *source_topic;
+    let numbers = starts.iter().filter(fresh).map(|(partition, _)| partition.partition);
+    let there: Vec<TopicPartition> = numbers
+        .filter(|number| *number < topic.partitions)
+        .map(|number| TopicPartition::new(topic.name.clone(), number))
+        .collect();
+    let records = clients.target.offsets(&there, OffsetAt::Latest).map_or(0, |ends| ends.values().sum());
+    if records > 0 && request.route.keeping.keeps_progress() {
+        let (route, target) = (&request.route.name, request.target.name());
+        tracing::warn!(%route, target, topic = source_topic, target_topic = %topic.name, records,
+            "no watermark is known, and the target has records: was the source topic created anew, or did its offsets expire?");
+    }
+}
+
+/// A partition that can be copied, behind its gap where it has one.
+fn ready(
+    partition: &TopicPartition,
+    topic: &Arc<TargetTopic>,
+    resume: &Resume,
+    skipped: Option<Gap>,
+    id: Option<&String>,
+) -> Ready {
+    let (partition, topic, mut note) = (partition.clone(), topic.clone(), resume.note.clone());
+    let from = skipped.as_ref().map_or(resume.from, |gap| gap.resume);
+    if let Some(gap) = &skipped {
+        note.skip(Skipped { from: gap.from, to: gap.to, kind: gap.kind });
+        match gap.kind {
+            GapKind::Trimmed => {}
+            GapKind::Truncated => note.epochs.retain(|(_, first)| *first < gap.resume),
+            GapKind::Recreated => (note.topic_id, note.start, note.epochs) = (None, Some(from), Vec::new()),
+        }
+    }
+    note.topic_id = id.cloned().or(note.topic_id);
+    Ready { partition, topic, from, note, skipped }
 }
 
 /// What the target's topics take. Who may not ask for it goes without: what is refused is found out then.
@@ -183,36 +256,6 @@ fn limits(
         tracing::debug!(target = %request.target.name(), "limits of topics are not known: {fault}");
         BTreeMap::new()
     })
-}
-
-/// Finds the partitions that the source has trimmed past their watermark, or cut off below it. Such a target must not
-/// join a read that the others can go on with, and nothing is skipped behind anybody's back.
-fn gaps(
-    clients: &Clients,
-    request: &Request,
-    starts: &HashMap<TopicPartition, Noted>,
-) -> Result<HashMap<TopicPartition, Fault>, Fault> {
-    let partitions: Vec<TopicPartition> = starts.keys().cloned().collect();
-    let first = clients.source.offsets(&partitions, OffsetAt::Earliest)?;
-    let end = clients.source.offsets(&partitions, OffsetAt::Latest)?;
-    let target = request.target.name();
-    let gap = |partition: TopicPartition| {
-        let (from, first, end) = (&starts.get(&partition)?.offset, first.get(&partition)?, end.get(&partition)?);
-        let reason = if from < first {
-            format!(
-                "{partition} for target {target}: offsets {from} to {} are gone from the source, which starts at {first}",
-                first - 1
-            )
-        } else if from > end {
-            format!(
-                "{partition} for target {target}: it goes on at offset {from}, and the source ends at {end}: was it truncated or created anew?"
-            )
-        } else {
-            return None;
-        };
-        Some((partition, Fault::new(FaultClass::Config, reason)))
-    };
-    Ok(partitions.into_iter().filter_map(gap).collect())
 }
 
 fn make_ready(
@@ -250,48 +293,72 @@ fn make_ready(
 /// New starts are committed at once, before anything is copied: that is how a later process knows them from newborn
 /// ones. At the first start ever one process does so for the partitions of all processes, or they would take each other's
 /// commits for a sign that theirs are newborn.
-fn starts(clients: &Clients, request: &Request) -> Result<HashMap<TopicPartition, Noted>, Fault> {
-    let mut starts = request.known.clone();
+fn starts(clients: &Clients, request: &Request) -> Result<(Ids, HashMap<TopicPartition, Resume>), Fault> {
+    let ids = clients.source.topic_ids(request.topics.keys().map(String::as_str))?;
+    let mut starts: HashMap<TopicPartition, (i64, Note)> = request.known.clone();
     let unknown: Vec<TopicPartition> =
         request.partitions.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
-    if unknown.is_empty() {
-        return Ok(starts);
-    }
-    let asked = if request.first { partitions_of(&request.all) } else { unknown.clone() };
-    let committed = match &clients.group {
-        Some(group) => group.committed_with_notes(&asked)?,
-        None => HashMap::new(),
-    };
-    let first_ever = request.first && committed.is_empty() && starts.is_empty();
-    let fresh = if first_ever {
-        if !request.leads {
-            let reason = "another process that shares this route has not said yet where it starts";
-            return Err(Fault::new(FaultClass::System, reason));
-        }
-        starting_offsets(&clients.source, &request.route.start, &asked)?
-    } else {
-        let newborn: Vec<TopicPartition> = unknown.into_iter().filter(|tp| !committed.contains_key(tp)).collect();
-        clients.source.offsets(&newborn, OffsetAt::Earliest)?
-    };
-    let begins = |offset| Noted { offset, note: Note { start: Some(offset), ..Note::default() } };
-    let fresh: Vec<(TopicPartition, Noted)> = fresh.into_iter().map(|(tp, offset)| (tp, begins(offset))).collect();
+    let fresh =
+        if unknown.is_empty() { HashMap::new() } else { unknown_starts(clients, request, &unknown, &mut starts)? };
     if let Some(group) = &clients.group
         && !fresh.is_empty()
     {
         if request.withdrawn.load(Relaxed) {
-            return Err(Fault::new(
-                FaultClass::System,
-                "another process is to have a part of it: what is left is looked at anew",
-            ));
+            let reason = "another process is to have a part of it: what is left is looked at anew";
+            return Err(Fault::new(FaultClass::System, reason));
         }
-        group.commit(&fresh)?;
+        let note =
+            |tp: &TopicPartition, start| Note { topic_id: ids.get(&*tp.topic).cloned(), start, ..Note::default() };
+        let offsets: Vec<Noted> =
+            fresh.iter().map(|(tp, offset)| (tp.clone(), *offset, note(tp, Some(*offset)))).collect();
+        group.commit(&offsets)?;
     }
-    let found = committed.into_iter().chain(fresh).filter(|(partition, _)| request.partitions.contains(partition));
-    for (partition, noted) in found {
-        starts.entry(partition).or_insert(noted);
+    let is_fresh: HashSet<TopicPartition> = fresh.keys().cloned().collect();
+    for (partition, offset) in fresh {
+        let note = Note { topic_id: ids.get(&*partition.topic).cloned(), start: Some(offset), ..Note::default() };
+        starts.entry(partition).or_insert((offset, note));
     }
-    Ok(starts)
+    let resume = |(partition, (from, note))| {
+        let end = request.ends.get(&partition).copied();
+        let fresh = is_fresh.contains(&partition);
+        (partition, Resume { from, note, end, fresh })
+    };
+    Ok((ids, starts.into_iter().filter(|(partition, _)| request.partitions.contains(partition)).map(resume).collect()))
 }
+
+/// Adds what is committed, or was known formerly, to the starts; returns where the others begin, which nobody has begun with.
+fn unknown_starts(
+    clients: &Clients,
+    request: &Request,
+    unknown: &[TopicPartition],
+    starts: &mut HashMap<TopicPartition, (i64, Note)>,
+) -> Result<HashMap<TopicPartition, i64>, Fault> {
+    let asked = if request.first { partitions_of(&request.all) } else { unknown.to_vec() };
+    let committed = match &clients.group {
+        Some(group) => group.committed_with_notes(&asked)?,
+        None => HashMap::new(),
+    };
+    let first_ever = request.first && committed.is_empty() && starts.is_empty() && request.former.is_empty();
+    starts.extend(committed);
+    if first_ever {
+        if !request.leads {
+            let reason = "another process that shares this route has not said yet where it starts";
+            return Err(Fault::new(FaultClass::System, reason));
+        }
+        return starting_offsets(&clients.source, &request.route.start, &asked);
+    }
+    // the commits of a topic that is deleted are deleted with it: what was known of it here is all that is left
+    for partition in unknown {
+        if let Some(former) = request.former.get(partition) {
+            starts.entry(partition.clone()).or_insert_with(|| former.clone());
+        }
+    }
+    let newborn: Vec<TopicPartition> = unknown.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
+    clients.source.offsets(&newborn, OffsetAt::Earliest)
+}
+
+/// The ids of topics by their names.
+type Ids = BTreeMap<String, String>;
 
 /// The offsets that a `start` means for these partitions.
 pub fn starting_offsets(

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 
 use crate::domain::detach::Load;
-use crate::domain::note::{Note, Noted};
+use crate::domain::gap::add_epochs;
+use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
 
 /// A target by its place in the route's plan.
@@ -23,6 +24,14 @@ pub struct Progress {
     live: DashMap<TopicPartition, i64>,
     /// The end offsets that were seen when the route started.
     goals: DashMap<TopicPartition, i64>,
+    /// The furthest ends that were seen.
+    ends: DashMap<TopicPartition, i64>,
+    /// Which leaders wrote the records that were read, as in [`Note::epochs`].
+    epochs: DashMap<TopicPartition, Vec<(i32, i64)>>,
+    /// What was known of partitions that were taken away: where their topic was deleted, nobody else knows any more.
+    former: DashMap<(TargetIndex, TopicPartition), (i64, Note)>,
+    /// Gaps that were found, by topic.
+    gaps: DashMap<Arc<str>, u64>,
     /// Which assignment each partition is copied under, where a group shares them out.
     assignments: DashMap<TopicPartition, u64>,
     /// What other processes have committed for the partitions that are theirs.
@@ -33,22 +42,16 @@ pub struct Progress {
     pub read: Volume,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Mark {
     watermark: i64,
+    committed: Option<i64>,
+    /// What is committed with it; without the epochs, which are the source's.
     note: Note,
-    committed: Option<Noted>,
 }
 
-impl Mark {
-    fn noted(&self) -> Noted {
-        Noted { offset: self.watermark, note: self.note.clone() }
-    }
-
-    fn is_committed(&self) -> bool {
-        self.committed.as_ref().is_some_and(|noted| noted.offset == self.watermark && noted.note == self.note)
-    }
-}
+/// A watermark with what is to be kept with it.
+pub type Noted = (TopicPartition, i64, Note);
 
 /// Records and bytes.
 #[derive(Debug, Default)]
@@ -152,6 +155,10 @@ impl Progress {
             marks: DashMap::new(),
             live: DashMap::new(),
             goals: DashMap::new(),
+            ends: DashMap::new(),
+            epochs: DashMap::new(),
+            former: DashMap::new(),
+            gaps: DashMap::new(),
             assignments: DashMap::new(),
             elsewhere: DashMap::new(),
             targets: (0..targets).map(|_| TargetStats::default()).collect(),
@@ -161,16 +168,89 @@ impl Progress {
 
     /// Raises a watermark. It never falls: an older word changes nothing.
     pub fn raise(&self, target: TargetIndex, partition: &TopicPartition, watermark: i64) {
-        let new = || Mark { watermark, ..Mark::default() };
-        let mut mark = self.marks.entry((target, partition.clone())).or_insert_with(new);
-        mark.watermark = mark.watermark.max(watermark);
+        if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone())) {
+            mark.watermark = mark.watermark.max(watermark);
+        }
     }
 
-    /// Begins, or begins anew, at a watermark that may be lower than before: nothing of a partition is under way. What was
-    /// committed stays known.
-    pub fn begin(&self, target: TargetIndex, partition: &TopicPartition, noted: &Noted) {
-        let mut mark = self.marks.entry((target, partition.clone())).or_default();
-        (mark.watermark, mark.note) = (noted.offset, noted.note.clone());
+    /// A target begins, or begins again, at this offset: the one place where a watermark may fall, as it does where the source
+    /// was cut off or the topic is another one. `note`: what is kept with it.
+    pub fn begin(&self, target: TargetIndex, partition: &TopicPartition, watermark: i64, note: Note) {
+        add_epochs(&mut self.epochs.entry(partition.clone()).or_default(), &note.epochs);
+        let note = Note { epochs: Vec::new(), ..note };
+        self.former.remove(&(target, partition.clone()));
+        self.marks.insert((target, partition.clone()), Mark { watermark, committed: None, note });
+    }
+
+    /// Notes which leaders wrote what was read.
+    pub fn observe(&self, partition: &TopicPartition, epochs: &[(i32, i64)]) {
+        if !epochs.is_empty() {
+            add_epochs(&mut self.epochs.entry(partition.clone()).or_default(), epochs);
+        }
+    }
+
+    /// The source was cut off at an offset: who wrote what was above it is of no interest any more.
+    pub fn cut_off(&self, partition: &TopicPartition, at: i64) {
+        if let Some(mut history) = self.epochs.get_mut(partition) {
+            history.retain(|(_, first)| *first < at);
+        }
+        self.ends.remove(partition);
+        self.live.remove(partition);
+    }
+
+    /// The watermark of a target partition, with what is kept with it.
+    pub fn noted(&self, target: TargetIndex, partition: &TopicPartition) -> Option<(i64, Note)> {
+        let mark = self.marks.get(&(target, partition.clone()))?;
+        Some((mark.watermark, self.note_of(partition, &mark)))
+    }
+
+    fn note_of(&self, partition: &TopicPartition, mark: &Mark) -> Note {
+        let epochs = self.epochs.get(partition).map(|history| history.clone()).unwrap_or_default();
+        let mut note = Note { epochs, ..mark.note.clone() };
+        note.epochs.retain(|(_, first)| *first < mark.watermark);
+        note.trim();
+        note
+    }
+
+    /// Whether all that is known of a target partition is committed.
+    pub fn is_committed(&self, target: TargetIndex, partition: &TopicPartition) -> bool {
+        self.marks.get(&(target, partition.clone())).is_some_and(|mark| mark.committed == Some(mark.watermark))
+    }
+
+    /// What was known of a partition before it was taken away.
+    pub fn former(&self, target: TargetIndex, partition: &TopicPartition) -> Option<(i64, Note)> {
+        self.former.get(&(target, partition.clone())).map(|former| former.clone())
+    }
+
+    /// Counts a gap.
+    pub fn count_gap(&self, partition: &TopicPartition) {
+        *self.gaps.entry(partition.topic.clone()).or_default() += 1;
+    }
+
+    /// How many gaps were found.
+    pub fn gaps(&self) -> u64 {
+        self.gaps.iter().map(|count| *count).sum()
+    }
+
+    /// Notes ends of the source.
+    pub fn saw_ends<'a>(&self, ends: impl Iterator<Item = (&'a TopicPartition, &'a i64)>) {
+        for (partition, end) in ends {
+            let mut furthest = self.ends.entry(partition.clone()).or_insert(*end);
+            *furthest = (*furthest).max(*end);
+        }
+    }
+
+    /// The furthest end of a partition that was seen.
+    pub fn end(&self, partition: &TopicPartition) -> Option<i64> {
+        let live = self.live(partition);
+        self.ends.get(partition).map(|end| *end).max(live)
+    }
+
+    /// The topic is another one: its ends and leaders are its own.
+    pub fn is_another(&self, partition: &TopicPartition) {
+        self.ends.remove(partition);
+        self.epochs.remove(partition);
+        self.live.remove(partition);
     }
 
     /// The watermark of a target partition.
@@ -178,17 +258,12 @@ impl Progress {
         self.marks.get(&(target, partition.clone())).map(|mark| mark.watermark)
     }
 
-    /// The same with its note.
-    pub fn noted(&self, target: TargetIndex, partition: &TopicPartition) -> Option<Noted> {
-        self.marks.get(&(target, partition.clone())).map(|mark| mark.noted())
-    }
-
     /// The watermarks of a target that have to be committed; all of them, if asked for.
-    pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<(TopicPartition, Noted)> {
+    pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<Noted> {
         self.marks
             .iter()
-            .filter(|mark| mark.key().0 == target && (all || !mark.is_committed()))
-            .map(|mark| (mark.key().1.clone(), mark.noted()))
+            .filter(|mark| mark.key().0 == target && (all || mark.committed != Some(mark.watermark)))
+            .map(|mark| (mark.key().1.clone(), mark.watermark, self.note_of(&mark.key().1, &mark)))
             .collect()
     }
 
@@ -207,7 +282,13 @@ impl Progress {
     }
 
     fn forget(&self, partition: &TopicPartition) {
+        for target in 0..self.targets.len() {
+            if let Some(noted) = self.noted(target, partition) {
+                self.former.insert((target, partition.clone()), noted);
+            }
+        }
         self.marks.retain(|(_, marked), _| marked != partition);
+        self.epochs.remove(partition);
         self.live.remove(partition);
     }
 
@@ -233,10 +314,9 @@ impl Progress {
         let mut put_back = Vec::new();
         for (partition, found) in found {
             if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone()))
-                && let Some(committed) = mark.committed.as_ref().map(|noted| noted.offset)
-                && committed > *found
+                && let Some(committed) = mark.committed.filter(|committed| committed > found)
             {
-                mark.committed = None;
+                mark.committed = Some(*found);
                 put_back.push((partition.clone(), committed, *found));
             }
         }
@@ -250,10 +330,10 @@ impl Progress {
     }
 
     /// Notes what was committed.
-    pub fn committed(&self, target: TargetIndex, offsets: &[(TopicPartition, Noted)]) {
-        for (partition, noted) in offsets {
+    pub fn committed(&self, target: TargetIndex, offsets: &[Noted]) {
+        for (partition, offset, _) in offsets {
             if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone())) {
-                mark.committed = Some(noted.clone());
+                mark.committed = Some(*offset);
             }
         }
     }

@@ -23,6 +23,7 @@ use super::partition_consumer::PartitionConsumer;
 use super::preparation::Topics;
 use super::progress::{TargetIndex, TargetStats};
 use super::read_limit::ReadLimit;
+use super::recall::Recall;
 use super::refusals::millis;
 use super::retries::What;
 use super::router::Router;
@@ -95,8 +96,10 @@ pub struct Route {
     pub(super) ownership: Ownership,
     /// Whether the group it is in sends its word here.
     pub(super) attends: bool,
-    /// Partitions that are to be given back, with the targets that still have something of them under way.
-    pub(super) releasing: HashMap<TopicPartition, HashSet<TargetIndex>>,
+    /// Partitions that their targets are to let go of.
+    pub(super) recalls: HashMap<TopicPartition, Recall>,
+    /// The ids of the topics, as they were when they were seen last.
+    pub(super) ids: BTreeMap<String, String>,
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
@@ -134,7 +137,8 @@ impl Route {
             topics: Topics::new(),
             ownership: Ownership::new(params.plan.keeping),
             attends: false,
-            releasing: HashMap::new(),
+            recalls: HashMap::new(),
+            ids: BTreeMap::new(),
             targets,
             stopping: None,
             reader: None,
@@ -164,7 +168,8 @@ impl Route {
             return;
         }
         let (plan, source, known) = (self.params.plan.clone(), self.source.clone(), self.topics.clone());
-        let work = spawn_blocking(move || look(&plan, source, &known));
+        let owned = self.ownership.of(&known);
+        let work = spawn_blocking(move || look(&plan, source, &known, &owned));
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
             let delay = match result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string()))) {
                 Ok(found) => {
@@ -202,8 +207,16 @@ impl Route {
             tracing::warn!(route = %self.name(), "no topic of cluster {} matches: see `anabranch plan`", self.params.plan.source.alias);
         }
         self.source = Some(found.source);
+        let anew = self.recreated(&found.ids);
+        let same = |(partition, _): &(&TopicPartition, &i64)| !anew.contains(*partition);
+        self.params.lasting.progress.saw_ends(found.ends.iter().filter(same));
+        if self.topics.is_empty() {
+            self.params.lasting.progress.set_goals(found.ends);
+        }
         self.topics = found.topics;
-        self.params.lasting.progress.set_goals(found.ends);
+        for partition in anew {
+            self.look_again(&partition, None, ctx);
+        }
         if let Err(fault) = self.share(ctx).and_then(|()| self.spawn_consumers(ctx)) {
             tracing::error!(route = %self.name(), "{fault}");
             self.source_fault = Some(fault);
@@ -298,7 +311,10 @@ impl Handler<ReadState> for Route {
         if let Some(fault) = fault.as_ref().filter(|fault| fault.class == FaultClass::Crash) {
             return self.reader_gone(target, End::Stopped, fault.clone(), ctx);
         }
-        let stops = lost || fault.as_ref().is_some_and(|fault| fault.class == FaultClass::Config);
+        if let Some(fault) = fault.as_ref().filter(|_| lost) {
+            return self.lost_read(&partition, target, fault, ctx);
+        }
+        let stops = fault.as_ref().is_some_and(|fault| fault.class == FaultClass::Config);
         match (fault, target) {
             (Some(fault), Some(target)) if stops => self.gap(target, partition, fault),
             (Some(fault), Some(target)) => {

@@ -1,7 +1,6 @@
 //! A route that several processes share: what its group gives it, it copies; what is taken from it, it finishes, commits and gives
 //! back; and where its place is lost, it ends at once, without another word to anybody.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,10 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::task::spawn_blocking;
 
 use super::clock::now;
-use super::messages::{Child, ChildGone, End, Forget, MemberNews, Release, Released};
-use super::route::{Index, Route};
+use super::messages::MemberNews;
+use super::route::Route;
 use super::target_slot::TargetSlot;
-use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::fault::Fault;
 use crate::domain::retry::CHECK;
 use crate::domain::state::{Place, Trouble};
 use crate::domain::topic_partition::TopicPartition;
@@ -56,65 +55,32 @@ impl Route {
         tracing::info!(route = %self.name(), partitions = %names(partitions.iter()), "taken");
         for partition in partitions {
             self.ownership.taken(partition);
-            self.consumers.remove(partition);
-            self.stands.remove(partition);
-            self.broken.remove(partition);
-            self.params.lasting.status.change(|facts| drop(facts.unreadable.remove(partition)));
-            let holders: HashSet<Index> =
-                (0..self.targets.len()).filter(|index| self.releases(*index, partition)).collect();
-            self.releasing.insert(partition.clone(), holders);
+            self.resting.remove(partition);
         }
-        let late = partitions.to_vec();
-        ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, ctx));
-        self.give_back(ctx);
-    }
-
-    /// Has a target let go of a partition; says whether that has to be waited for.
-    fn releases(&mut self, index: Index, partition: &TopicPartition) -> bool {
-        self.targets[index].forget(partition);
-        self.tell_refused(index);
-        match self.targets[index].producer() {
-            Some(producer) => {
-                producer.do_send(Release(partition.clone()));
-                true
-            }
-            None => self.targets[index].is_closing(),
-        }
-    }
-
-    /// A target holds nothing any more of what it had to let go of.
-    pub(super) fn has_released_all(&mut self, index: Index, ctx: &mut Context<Self>) {
-        for holders in self.releasing.values_mut() {
-            holders.remove(&index);
-        }
-        self.give_back(ctx);
+        self.recall_for_others(partitions, ctx);
     }
 
     /// What is finished is committed, and given back: whoever gets it next starts there.
-    fn give_back(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn give_back(&mut self, done: Vec<TopicPartition>, ctx: &mut Context<Self>) {
         const AGAIN: Duration = Duration::from_millis(20);
-        let free = |(_, holders): &(&TopicPartition, &HashSet<Index>)| holders.is_empty();
-        let done: Vec<TopicPartition> = self.releasing.iter().filter(free).map(|(tp, _)| tp.clone()).collect();
-        if done.is_empty() || self.stopping.is_some() {
+        if done.is_empty() {
             return;
         }
         if self.targets.iter().any(TargetSlot::is_committing) {
             // an older commit must not come after this one
-            ctx.run_later(AGAIN, Self::give_back);
+            ctx.run_later(AGAIN, Self::go_on_with_recalls);
             return;
         }
         for partition in &done {
-            self.releasing.remove(partition);
-            if let Some(router) = &self.router {
-                router.addr().do_send(Forget(partition.clone()));
-            }
+            self.recalls.remove(partition);
+            self.forget_followers(partition);
         }
         let groups: Vec<_> = self.targets.iter().map(TargetSlot::group).collect();
         let (lasting, route) = (self.params.lasting.clone(), self.name().to_owned());
         let work = spawn_blocking(move || {
             for (target, group) in groups.into_iter().enumerate() {
                 let mut offsets = lasting.progress.to_commit(target, false);
-                offsets.retain(|(partition, _)| done.contains(partition));
+                offsets.retain(|(partition, ..)| done.contains(partition));
                 if let (Some(group), false, true) = (group, offsets.is_empty(), lasting.may_act())
                     && let Err(fault) = group.commit(&offsets)
                 {
@@ -133,20 +99,6 @@ impl Route {
                 membership.give_back(done);
             }
         }));
-    }
-
-    /// The targets that still have something of these partitions with their writers are ended: what a writer has can't be
-    /// taken back in part.
-    fn overdue(&mut self, partitions: &[TopicPartition], ctx: &mut Context<Self>) {
-        let holders = partitions.iter().filter_map(|partition| self.releasing.get(partition));
-        let late: HashSet<Index> = holders.flatten().copied().collect();
-        for index in late {
-            let reason =
-                format!("it did not finish in {} s what another process is to have", self.params.drain.as_secs());
-            let (child, generation) = (Child::Target(index), self.targets[index].generation);
-            let fault = Some(Fault::new(FaultClass::System, reason));
-            ctx.notify(ChildGone { child, actor: "target", generation, end: End::Stopped, fault });
-        }
     }
 
     /// It may not act any more: others may have gone on from what it committed last.
@@ -199,19 +151,6 @@ impl Handler<MemberNews> for Route {
             MemberEvent::Taken(partitions) => self.taken(&partitions, ctx),
             MemberEvent::Lost(why) => self.lost(&why, ctx),
             MemberEvent::Trouble(fault) => self.troubled(&fault),
-        }
-    }
-}
-
-impl Handler<Released> for Route {
-    type Result = ();
-
-    fn handle(&mut self, released: Released, ctx: &mut Self::Context) {
-        if released.generation == self.targets[released.target].generation
-            && let Some(holders) = self.releasing.get_mut(&released.partition)
-        {
-            holders.remove(&released.target);
-            self.give_back(ctx);
         }
     }
 }

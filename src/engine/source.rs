@@ -1,6 +1,6 @@
 //! What a route wants of its source: a reader, and what topics there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::preparation::{Topics, discover, partitions_of};
@@ -25,18 +25,31 @@ pub(super) struct Found {
     pub(super) source: Arc<Admin>,
     pub(super) topics: Topics,
     pub(super) unreadable: Vec<Fault>,
+    /// The topics' ids, where the cluster tells them.
+    pub(super) ids: BTreeMap<String, String>,
+    /// Where the partitions end that were asked for.
     pub(super) ends: HashMap<TopicPartition, i64>,
 }
 
-/// Asks the source for its selected topics; for their ends too, where it is asked for the first time. Blocks.
-pub(super) fn look(plan: &RoutePlan, source: Option<Arc<Admin>>, known: &Topics) -> Result<Found, Fault> {
+/// Asks the source for its selected topics, and for the ends of these partitions; of all, where it is asked for the first time.
+/// Blocks.
+pub(super) fn look(
+    plan: &RoutePlan,
+    source: Option<Arc<Admin>>,
+    known: &Topics,
+    owned: &[TopicPartition],
+) -> Result<Found, Fault> {
     let source = match source {
         Some(source) => source,
         None => Arc::new(Admin::open(&plan.source)?),
     };
     let (topics, unreadable) = discover(&source, &plan.topics)?;
-    // the ends count at the start only
-    let ends =
-        if known.is_empty() { source.offsets(&partitions_of(&topics), OffsetAt::Latest)? } else { HashMap::new() };
-    Ok(Found { source, topics, unreadable, ends })
+    let ids = source.topic_ids(topics.keys().map(String::as_str))?;
+    let ends = if known.is_empty() {
+        source.offsets(&partitions_of(&topics), OffsetAt::Latest)?
+    } else {
+        // one that has no leader now has no end that could be told, and that is no trouble with the source
+        source.offsets(owned, OffsetAt::Latest).unwrap_or_default()
+    };
+    Ok(Found { source, topics, unreadable, ids, ends })
 }

@@ -206,6 +206,7 @@ mod tests {
             start: Start::Earliest,
             partitioning: Partitioning::Keep,
             create_topics: true,
+            on_gap: crate::domain::gap::OnGap::Fail,
             batch: BatchLimits { max_messages: 1, max_wait: Duration::ZERO, max_bytes: 1 },
             in_flight: 1,
             keeping: crate::plan::Keeping::Nothing,

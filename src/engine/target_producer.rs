@@ -301,7 +301,7 @@ impl Handler<Adopt> for TargetProducer {
             feed.topic = adopt.topic; // it has grown
             return;
         }
-        self.params.progress.raise(self.params.target, &adopt.partition, adopt.from);
+        self.params.progress.begin(self.params.target, &adopt.partition, adopt.from, adopt.note);
         // turns of an earlier life are all older, and so are those of a partition that was let go of and is back
         self.adopted += 1;
         let turn = (self.params.generation << 44) + (self.adopted << 20);

@@ -1,6 +1,6 @@
 //! A target's place in its route: prepared, running, or waiting to be tried again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,42 +12,41 @@ use super::cast::Cast;
 use super::children::is_escalated;
 use super::clock::now;
 use super::life::Rounds;
-use super::messages::{Adopt, Child, ChildGone, Drain, TargetReady};
+use super::messages::{Child, ChildGone, Drain, TargetReady};
 use super::ownership::Ownership;
-use super::preparation::{Clients, Prepared, Request, Topics, prepare};
-use super::retries::What;
+use super::preparation::Topics;
 use super::route::{Index, Route};
 use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::note::Noted;
+use crate::domain::gap::Gap;
 use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::admin::Admin;
-use crate::kafka::group::{Group, group_name};
-use crate::plan::{RoutePlan, TargetPlan};
+use crate::kafka::group::Group;
 
 /// A target's actors, its clients, and what keeps it from being written.
 #[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
 #[derive(Default)]
 pub(super) struct TargetSlot {
     /// Its watermarks on the source; once it was prepared, and where progress is kept.
-    group: Option<Arc<Group>>,
+    pub(super) group: Option<Arc<Group>>,
     /// When topics that were refused were looked at last.
-    looked: Option<Duration>,
+    pub(super) looked: Option<Duration>,
     pub(super) cast: Option<Cast>,
     pub(super) generation: u64,
     /// Whether its preparation is under way, or waits for its next attempt.
-    busy: bool,
+    pub(super) busy: bool,
     /// Withdraws the preparation that is under way.
-    withdrawn: Arc<AtomicBool>,
-    prepared_once: bool,
+    pub(super) withdrawn: Arc<AtomicBool>,
+    pub(super) prepared_once: bool,
     /// Partitions that are written.
     pub(super) written: HashSet<TopicPartition>,
-    refused: BTreeMap<String, Fault>,
+    pub(super) refused: BTreeMap<String, Fault>,
     /// Partitions that can't be read for this target until somebody changes something.
-    gaps: BTreeMap<TopicPartition, Fault>,
-    fault: Option<Fault>,
+    pub(super) gaps: BTreeMap<TopicPartition, Fault>,
+    /// Gaps that were told, and are there still.
+    pub(super) told: BTreeMap<TopicPartition, Gap>,
+    pub(super) fault: Option<Fault>,
     committing: bool,
     /// Its actors are gone, and its writer is being closed.
     closing: bool,
@@ -135,7 +134,7 @@ impl TargetSlot {
 
     /// The topics of which not all is written that is copied here, with what is copied of them. Those that were refused are
     /// looked at again now and then.
-    fn to_prepare(&self, topics: &Topics, ownership: &Ownership) -> (Topics, Vec<TopicPartition>) {
+    pub(super) fn to_prepare(&self, topics: &Topics, ownership: &Ownership) -> (Topics, Vec<TopicPartition>) {
         let stopped = |name: &str| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == *name);
         let rests = self.looked.is_some_and(|at| now().saturating_sub(at) < CHECK);
         let mut owned = ownership.of(topics);
@@ -152,159 +151,6 @@ impl TargetSlot {
 }
 
 impl Route {
-    /// Makes a target ready for what it does not write yet, on a thread that may block.
-    pub(super) fn prepare_target(&mut self, index: Index, ctx: &mut Context<Self>) {
-        let Some(source) = self.source.clone() else { return };
-        let plan = self.params.plan.clone();
-        let slot = &mut self.targets[index];
-        let (topics, partitions) = slot.to_prepare(&self.topics, &self.ownership);
-        if slot.busy || self.stopping.is_some() || (topics.is_empty() && slot.cast.is_some()) {
-            return;
-        }
-        slot.busy = true;
-        let (target, all) = (plan.targets[index].clone(), self.topics.clone());
-        let known = known(&self.params.lasting.progress, index, &partitions);
-        let asked: HashSet<TopicPartition> = partitions.iter().chain(&slot.written).cloned().collect();
-        let assignments: HashMap<TopicPartition, Option<u64>> =
-            partitions.iter().map(|partition| (partition.clone(), self.ownership.assignment(partition))).collect();
-        let (first, leads) = (!slot.prepared_once, self.ownership.leads(&all));
-        let withdrawn = Arc::<AtomicBool>::default();
-        slot.withdrawn = withdrawn.clone();
-        let request = Request { route: plan, target, topics, partitions, known, all, first, leads, withdrawn };
-        slot.looked = Some(now());
-        let life = slot.cast.as_ref().map(|_| slot.generation);
-        let group = slot.group.clone();
-        let work = spawn_blocking(move || {
-            // a client that has nothing to do would still knock at a cluster that does not let it in
-            let clients = connect(&request.route, &request.target, source, group)?;
-            let prepared = prepare(&clients, &request);
-            Ok((clients.group, request.topics, prepared))
-        });
-        ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
-            let slot = &this.targets[index];
-            if slot.cast.as_ref().map(|_| slot.generation) != life {
-                return; // its actors died meanwhile: what follows from that is under way
-            }
-            let result = result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string())));
-            let outcome = result.and_then(|(group, topics, prepared)| {
-                this.targets[index].group = group;
-                prepared.map(|prepared| (topics, prepared))
-            });
-            let outcome = outcome.and_then(|(topics, mut prepared)| {
-                // one that was taken away meanwhile may have gone on elsewhere, even if it is back
-                let is_ours = |partition: &TopicPartition| {
-                    assignments.get(partition).is_some_and(|had| *had == this.ownership.assignment(partition))
-                };
-                prepared.partitions.retain(|(partition, ..)| is_ours(partition));
-                prepared.gaps.retain(|(partition, _)| is_ours(partition));
-                this.adopt(index, &topics, prepared, ctx)
-            });
-            match outcome {
-                Ok(()) => {
-                    this.targets[index].busy = false;
-                    this.params.lasting.retries.works(&What::Prepare(index));
-                    // given meanwhile
-                    if this.ownership.of(&this.topics).iter().any(|partition| !asked.contains(partition)) {
-                        this.prepare_target(index, ctx);
-                    }
-                }
-                // what is left of it is looked at anew
-                Err(_) if this.targets[index].withdrawn.load(Relaxed) => {
-                    this.targets[index].busy = false;
-                    this.prepare_target(index, ctx);
-                }
-                Err(fault) => this.not_ready(index, fault, ctx),
-            }
-        }));
-    }
-
-    /// The target could not be prepared: it is tried again as its policy says, or as soon as its cluster answers.
-    fn not_ready(&mut self, index: Index, fault: Fault, ctx: &mut Context<Self>) {
-        let (attempt, delay) = self.params.lasting.retries.failed_again(&What::Prepare(index), fault.class);
-        let reason = format!("it is not ready: {fault}");
-        let next_attempt_at = Some(now() + delay);
-        let trouble = Trouble { class: fault.class, attempt, next_attempt_at, reason };
-        self.params.lasting.progress.targets[index].tally.retries.fetch_add(1, Relaxed);
-        self.params.lasting.status.change_target(index, |facts| facts.trouble = Some(trouble));
-        let waits_for_cluster = fault.class == FaultClass::System;
-        self.targets[index].fault = Some(fault);
-        self.prepare_later(index, delay, waits_for_cluster, ctx);
-    }
-
-    /// Prepares a target after a delay; or, if that is what it waits for, as soon as its cluster answers.
-    fn prepare_later(&mut self, index: Index, delay: Duration, or_answer: bool, ctx: &mut Context<Self>) {
-        /// An attempt that fails at once must not be followed by the next at once, as long as the cluster answers.
-        const LEAST: Duration = Duration::from_secs(2);
-        self.targets[index].busy = true;
-        let early = delay.min(LEAST);
-        ctx.run_later(early, move |this, ctx| {
-            let rest = delay.saturating_sub(early);
-            if !or_answer || rest.is_zero() {
-                return Self::prepare_in(index, rest, ctx);
-            }
-            let cluster = this.params.plan.targets[index].cluster.clone();
-            let waiting = spawn_blocking(move || Admin::wait_until_it_answers(&cluster, rest));
-            let began = now();
-            ctx.spawn(waiting.into_actor(this).map(move |answers, _, ctx| {
-                let answers = answers.unwrap_or(false);
-                let left = if answers { Duration::ZERO } else { rest.saturating_sub(now().saturating_sub(began)) };
-                Self::prepare_in(index, left, ctx);
-            }));
-        });
-    }
-
-    fn prepare_in(index: Index, after: Duration, ctx: &mut Context<Self>) {
-        ctx.run_later(after, move |this, ctx| {
-            this.targets[index].busy = false;
-            this.prepare_target(index, ctx);
-        });
-    }
-
-    /// Gives a target its partitions; starts its actors if it has none.
-    fn adopt(&mut self, index: Index, topics: &Topics, prepared: Prepared, ctx: &Context<Self>) -> Result<(), Fault> {
-        if self.stopping.is_some() {
-            return Ok(());
-        }
-        let was_not_ready = self.targets[index].cast.is_none() || self.targets[index].fault.is_some();
-        if self.targets[index].cast.is_none() {
-            self.start_target(index, ctx)?;
-        }
-        if was_not_ready {
-            self.params.lasting.status.change_target(index, |facts| facts.trouble = None);
-        }
-        let name = self.params.plan.targets[index].name();
-        let slot = &mut self.targets[index];
-        (slot.prepared_once, slot.fault) = (true, None);
-        let before = std::mem::take(&mut slot.refused);
-        slot.refused.extend(
-            before.iter().filter(|(topic, _)| !topics.contains_key(*topic)).map(|(t, f)| (t.clone(), f.clone())),
-        );
-        for (topic, fault) in prepared.refused {
-            if before.get(&topic) != Some(&fault) {
-                tracing::error!(route = %self.params.plan.name, target = name, topic, "not copied: {fault}");
-            }
-            slot.refused.insert(topic, fault);
-        }
-        for (partition, fault) in prepared.gaps {
-            if slot.gaps.get(&partition) != Some(&fault) {
-                tracing::error!(route = %self.params.plan.name, target = name, %partition, "this partition stops: {fault}");
-            }
-            slot.gaps.insert(partition, fault);
-        }
-        for (partition, topic, noted) in prepared.partitions {
-            let from = noted.offset;
-            slot.gaps.remove(&partition);
-            if slot.written.insert(partition.clone()) {
-                self.params.lasting.progress.begin(index, &partition, &noted);
-            }
-            if let Some(cast) = &slot.cast {
-                cast.producer.addr().do_send(Adopt { partition, topic, from });
-            }
-        }
-        self.tell_refused(index);
-        Ok(())
-    }
-
     pub(super) fn tell_refused(&self, index: Index) {
         let slot = &self.targets[index];
         let topics = slot.refused.iter().map(|(topic, fault)| (topic.clone(), fault.reason.clone()));
@@ -410,8 +256,13 @@ impl Route {
         let slot = &mut self.targets[index];
         let Some(group) = slot.group.clone() else { return };
         let mut offsets = self.params.lasting.progress.to_commit(index, all);
-        // what is to be given back is committed when it is through
-        offsets.retain(|(partition, _)| self.ownership.owns(partition));
+        // what is to be given back is committed when it is through; what stopped at a gap is for others to set now
+        let (ownership, progress) = (&self.ownership, &self.params.lasting.progress);
+        let stopped =
+            |partition: &TopicPartition| slot.gaps.contains_key(partition) && progress.is_committed(index, partition);
+        offsets.retain(|(partition, ..)| ownership.owns(partition) && !stopped(partition));
+        let mut checked = if check { progress.all_committed(index) } else { Vec::new() };
+        checked.retain(|partition| ownership.owns(partition) && !stopped(partition));
         if slot.committing || (offsets.is_empty() && !check) {
             return;
         }
@@ -427,7 +278,7 @@ impl Route {
                 lasting.progress.committed(index, &offsets);
             }
             if check {
-                let found = group.committed(&lasting.progress.all_committed(index))?;
+                let found = group.committed(&checked)?;
                 for (partition, committed, found) in lasting.progress.put_back(index, &found) {
                     tracing::warn!(%route, target = plan.targets[index].name(), %partition, committed, found,
                         "a watermark was put back by somebody else, and is committed again");
@@ -442,29 +293,4 @@ impl Route {
             }
         }));
     }
-}
-
-/// Watermarks that this process knows already.
-fn known(
-    progress: &super::progress::Progress,
-    index: Index,
-    partitions: &[TopicPartition],
-) -> HashMap<TopicPartition, Noted> {
-    let of = |tp: &TopicPartition| progress.noted(index, tp).map(|noted| (tp.clone(), noted));
-    partitions.iter().filter_map(of).collect()
-}
-
-fn connect(
-    route: &RoutePlan,
-    target: &TargetPlan,
-    source: Arc<Admin>,
-    group: Option<Arc<Group>>,
-) -> Result<Clients, Fault> {
-    let group = match group {
-        None if route.keeping.keeps_progress() => {
-            Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
-        }
-        group => group,
-    };
-    Ok(Clients { source, target: Arc::new(Admin::open(&target.cluster)?), group })
 }

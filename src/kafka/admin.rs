@@ -100,6 +100,17 @@ impl Admin {
         Ok(topics.collect())
     }
 
+    /// The ids of these topics, which tell one from another of the same name. Left out: those that are not there, and all of a
+    /// cluster that tells no ids.
+    pub fn topic_ids<'a>(&self, topics: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, String>, Fault> {
+        let topics: Vec<&str> = topics.collect();
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let ids = ffi::topic_ids(self.client.inner(), &topics, TIMEOUT);
+        ids.map_err(|error| self.fault("ids of topics can't be read", &error))
+    }
+
     fn metadata(&self) -> Result<Metadata, Fault> {
         let doing = "its topics can't be listed";
         let deadline = Instant::now() + TIMEOUT;

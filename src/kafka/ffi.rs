@@ -31,11 +31,13 @@ use rdkafka_sys::RDKafkaType;
 use super::client::Context;
 
 mod member;
+mod metadata;
 mod read;
 mod watch;
 mod write;
 
 pub(super) use member::{Member, POLL, Told};
+pub(super) use metadata::{metadata_of, topic_ids};
 pub(super) use read::{Consumer, Message, Stream};
 pub(super) use write::{Producer, Written};
 
@@ -148,6 +150,13 @@ unsafe fn lossy(text: *const std::ffi::c_char) -> String {
     }
     // SAFETY: not null, and a C string by contract.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().trim().to_owned()
+}
+
+/// # Safety
+/// `at` is null, or points to `len` bytes that live as long as `'a`.
+unsafe fn bytes<'a>(at: *const c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: by contract.
+    (!at.is_null()).then(|| unsafe { std::slice::from_raw_parts(at.cast::<u8>(), len) })
 }
 
 fn new_client(config: &ClientConfig, kind: RDKafkaType, context: Context) -> KafkaResult<Client<Context>> {

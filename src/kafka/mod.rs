@@ -19,6 +19,7 @@ pub mod group;
 pub mod lease;
 pub mod membership;
 pub mod mock;
+pub mod probe;
 pub mod reader;
 #[cfg(test)]
 mod tests;

@@ -183,6 +183,8 @@ struct Reading {
     announced: bool,
     /// Size of the last batch, as a guess at the next.
     last: usize,
+    /// The leader epoch of the last record.
+    epoch: i32,
 }
 
 /// A batch being filled.
@@ -190,6 +192,7 @@ struct Open {
     permit: Box<dyn Permit>,
     records: Records,
     end: i64,
+    epochs: Vec<(i32, i64)>,
     waiting: bool,
 }
 
@@ -253,8 +256,16 @@ impl Worker {
         let wake = Box::new(move || inbox.push(Item::Ready(id)));
         match Stream::start(&self.consumer, &partition.topic, partition.partition, from, wake) {
             Ok(stream) => {
-                let reading =
-                    Reading { partition, stream, sink, position: from, open: None, announced: false, last: 0 };
+                let reading = Reading {
+                    partition,
+                    stream,
+                    sink,
+                    position: from,
+                    open: None,
+                    announced: false,
+                    last: 0,
+                    epoch: -1,
+                };
                 self.streams.insert(id, reading);
                 // what arrived before the wake-up was set
                 self.ready(id);
@@ -289,7 +300,7 @@ impl Worker {
         let room = usize::try_from(permit.bytes()).unwrap_or(usize::MAX).min(reading.last);
         reading.announced = false;
         let records = Records::with_capacity(room);
-        reading.open = Some(Open { permit, records, end: reading.position, waiting: false });
+        reading.open = Some(Open { permit, records, end: reading.position, epochs: Vec::new(), waiting: false });
         self.fill(id);
     }
 
@@ -374,6 +385,11 @@ impl Reading {
             }
             open.records.push(message.offset(), message.timestamp(), message.key(), message.value(), message.headers());
             open.end = message.offset() + 1;
+            let epoch = message.leader_epoch();
+            if epoch != self.epoch {
+                self.epoch = epoch;
+                open.epochs.push((epoch, message.offset()));
+            }
             self.stream.pop();
             if open.records.len() >= limits.max_messages as usize {
                 return Filled::Full;
@@ -394,6 +410,7 @@ impl Reading {
         let range = OffsetRange { start: self.position, end: open.end };
         self.position = open.end;
         let batch = RecordBatch::new(self.partition.clone(), range, Payload::Records(records), open.permit);
+        let batch = batch.with_epochs(open.epochs);
         (self.sink)(id, ReadEvent::Batch { batch, more });
     }
 }

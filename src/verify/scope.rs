@@ -10,7 +10,7 @@ use super::sample::Sample;
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::gap::GapKind;
-use crate::domain::note::{Noted, Skipped};
+use crate::domain::note::{Note, Skipped};
 use crate::domain::retry::OnExhausted;
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
@@ -81,19 +81,18 @@ struct Known {
     /// Records that the source has lost after they were copied.
     truncated: u64,
     /// Ranges that there was no room to note.
-    forgotten: u64,
+    forgotten: u32,
 }
 
 impl Known {
-    fn of(noted: Noted) -> Self {
-        let Noted { offset, note } = noted;
+    fn of(watermark: i64, note: &Note) -> Self {
         // what was noted up to the last recreated topic counts in the offsets of its predecessors
         let recreated = note.skipped.iter().rposition(|range| range.kind == GapKind::Recreated).map_or(0, |at| at + 1);
         let (before, now) = note.skipped.split_at(recreated);
         let length = |from: i64, to: i64| u64::try_from(to - from).unwrap_or(0);
         let of_kind = |kind: GapKind| move |range: &&Skipped| range.kind == kind;
         Self {
-            watermark: offset,
+            watermark,
             start: note.start,
             skipped: now.iter().map(|range| (range.from, range.to)).collect(),
             before: before.iter().filter(of_kind(GapKind::Recreated)).map(|range| length(0, range.from)).sum(),
@@ -108,7 +107,7 @@ impl Known {
 pub(super) fn ask(request: &Request<'_>, source: &Admin, target: &Admin) -> Result<Scope, Fault> {
     let topics = selected(request, source)?;
     let partitions = partitions_of(&topics);
-    let known = known(request, &partitions)?;
+    let known = known(request, source, &partitions)?;
     let (existing, by_target) = (target.topics()?, by_target(request, &topics)?);
     let mut lanes: Vec<TopicPartition> = Vec::new();
     for name in by_target.keys() {
@@ -271,14 +270,34 @@ fn partitions_of(topics: &BTreeMap<String, i32>) -> Vec<TopicPartition> {
     topics.iter().flat_map(of).collect()
 }
 
-fn known(request: &Request<'_>, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Known>, Fault> {
+/// What is committed for the target. A topic that was created anew since is not the one that was copied.
+fn known(
+    request: &Request<'_>,
+    source: &Admin,
+    partitions: &[TopicPartition],
+) -> Result<HashMap<TopicPartition, Known>, Fault> {
     if partitions.is_empty() {
         return Ok(HashMap::new());
     }
     let (route, target) = (request.route, request.target);
     let group = Group::open(&route.source, &group_name(&route.name, target.name()))?;
     let committed = group.committed_with_notes(partitions)?;
-    Ok(committed.into_iter().map(|(partition, noted)| (partition, Known::of(noted))).collect())
+    let topics: BTreeSet<&str> = committed.keys().map(|partition| &*partition.topic).collect();
+    let ids = source.topic_ids(topics.into_iter())?;
+    for (partition, (_, note)) in &committed {
+        if let (Some(now), Some(then)) = (ids.get(&*partition.topic), &note.topic_id)
+            && now != then
+        {
+            return Err(Fault::new(
+                FaultClass::Config,
+                format!(
+                    "topic {} was deleted and created again since: start the route, which says what becomes of that, and compare then",
+                    partition.topic
+                ),
+            ));
+        }
+    }
+    Ok(committed.into_iter().map(|(partition, (offset, note))| (partition, Known::of(offset, &note))).collect())
 }
 
 /// The offsets that a cluster has.
@@ -322,7 +341,7 @@ mod tests {
             ],
             ..Note::default()
         };
-        let known = Known::of(Noted { offset: 90, note });
+        let known = Known::of(90, &note);
         let expected = Known {
             watermark: 90,
             start: Some(7),
@@ -332,6 +351,6 @@ mod tests {
             forgotten: 0,
         };
         assert_eq!(known, expected);
-        assert_eq!(Known::of(Noted::default()), Known::default());
+        assert_eq!(Known::of(0, &Note::default()), Known::default());
     }
 }

@@ -1,55 +1,31 @@
-//! Real Kafka clusters: one `KRaft` broker each, as a process of its own that can be stopped, killed, frozen and restarted.
+//! Real Kafka clusters of one `KRaft` broker each.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{LazyLock, MutexGuard};
 
 use serde_json::json;
 
-use super::agent::{ask, try_ask};
+use super::agent::try_ask;
+use super::broker::{Blueprint, Broker, broker_folder, cluster_id, free_ports, start_on_free_ports};
 use super::certificates::Certificates;
-use super::java::java;
-use super::listeners::{Listener, scram_users};
-use super::process::Tethered;
+use super::listeners::Listener;
 use super::topic::Topic;
-use super::{run_folder, seconds, turn, within};
+use super::turn;
 
-/// For a lone broker that starts quickly, takes little, and forgets nothing however old its records are.
+/// For a lone broker.
 const PROPERTIES: &str = "
-process.roles=broker,controller
-node.id=1
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-auto.create.topics.enable=false
-offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1
-transaction.state.log.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-group.consumer.session.timeout.ms=6000
-group.consumer.min.session.timeout.ms=1000
-group.consumer.heartbeat.interval.ms=1000
-group.consumer.min.heartbeat.interval.ms=1000
-log.retention.ms=-1
-log.cleaner.dedupe.buffer.size=4194304
-num.network.threads=2
-num.io.threads=4
-num.recovery.threads.per.data.dir=1
 ";
 
 /// A cluster of one broker.
 pub struct Cluster {
     name: String,
     id: String,
-    folder: PathBuf,
-    ports: BTreeMap<Listener, u16>,
     certificates: Certificates,
-    process: Mutex<Tethered>,
+    broker: Broker,
 }
 
 /// What a cluster has besides the defaults.
@@ -67,31 +43,27 @@ impl Cluster {
 
     /// Starts a broker.
     pub fn start_with(name: &str, options: &Options) -> Self {
-        for _ in 0..5 {
-            match Self::try_start(name, options) {
-                Ok(cluster) => return cluster,
-                Err(log) if log.contains("Address already in use") => {}
-                Err(log) => panic!("the broker {name} does not start:\n{log}"),
-            }
-        }
-        panic!("the broker {name} found no free ports")
+        start_on_free_ports(name, || Self::try_start(name, options))
     }
 
     fn try_start(name: &str, options: &Options) -> Result<Self, String> {
-        let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(run_folder()).unwrap().keep();
         let listeners =
             [Listener::Controller, Listener::Plaintext].into_iter().chain(options.listeners.iter().copied());
         let ports: BTreeMap<_, _> = listeners.zip(free_ports()).collect();
+        let folder = broker_folder(name);
         let certificates = Certificates::make(&folder);
-        let properties = folder.join("server.properties");
-        std::fs::write(&properties, server_properties(&folder, &ports, &certificates, options)).unwrap();
         let id = cluster_id(ports[&Listener::Plaintext]);
-        let mut arguments = ["format", "--cluster-id", &id, "--config"].map(str::to_owned).to_vec();
-        arguments.push(properties.display().to_string());
-        arguments.extend(scram_users());
-        ask("format_storage", json!({ "arguments": arguments }));
-        let process = Mutex::new(launch(&folder));
-        let cluster = Self { name: name.to_owned(), id, folder, ports, certificates, process };
+        let blueprint = Blueprint {
+            name: name.to_owned(),
+            cluster_id: id.clone(),
+            node_id: 1,
+            voters: format!("1@127.0.0.1:{}", ports[&Listener::Controller]),
+            ports,
+            advertised: BTreeMap::new(),
+            heap: "384m",
+        };
+        let broker = Broker::launch(blueprint, folder, &options.properties(&certificates));
+        let cluster = Self { name: name.to_owned(), id, certificates, broker };
         cluster.wait_until_ready()?;
         Ok(cluster)
     }
@@ -107,7 +79,7 @@ impl Cluster {
 
     /// The address of a listener.
     pub fn bootstrap_of(&self, listener: Listener) -> String {
-        format!("127.0.0.1:{}", self.ports[&listener])
+        self.broker.address(listener)
     }
 
     /// A topic by its name, whether it exists or not.
@@ -121,33 +93,33 @@ impl Cluster {
 
     /// SIGTERM, and waits for its end.
     pub fn stop(&self) {
-        self.end_by("TERM");
+        self.broker.stop();
     }
 
     /// SIGKILL, and waits for its end.
     pub fn kill(&self) {
-        self.end_by("KILL");
+        self.broker.kill();
     }
 
     /// Starts it again, with the same ports and data.
     pub fn restart(&self) {
-        *self.process() = launch(&self.folder);
+        self.broker.launch_again();
         self.wait_until_ready().unwrap_or_else(|log| panic!("the broker {} does not start again:\n{log}", self.name));
     }
 
     /// SIGSTOP: it keeps its connections and answers nothing.
     pub fn freeze(&self) {
-        self.process().signal("STOP");
+        self.broker.freeze();
     }
 
     /// SIGCONT.
     pub fn thaw(&self) {
-        self.process().signal("CONT");
+        self.broker.thaw();
     }
 
     /// Whatever the last test did to it: it runs again.
     pub fn heal(&self) {
-        if self.process().ended().is_some() {
+        if self.broker.has_ended() {
             self.restart();
         } else {
             self.thaw();
@@ -156,83 +128,27 @@ impl Cluster {
 
     /// The broker's process id.
     pub fn pid(&self) -> u32 {
-        self.process().pid()
-    }
-
-    fn end_by(&self, signal: &str) {
-        let mut process = self.process();
-        process.signal(signal);
-        assert!(process.wait(seconds(60)).is_some(), "the broker {} does not end by SIG{signal}", self.name);
-    }
-
-    fn process(&self) -> MutexGuard<'_, Tethered> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+        self.broker.pid()
     }
 
     /// The log, when it has ended or does not answer in time.
     fn wait_until_ready(&self) -> Result<(), String> {
-        let ready = within(seconds(60), || {
-            if self.process().ended().is_some() {
-                return Some(false);
-            }
-            let port = self.ports[&Listener::Plaintext];
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-            let id = try_ask("ping", json!({ "bootstrap": self.bootstrap() })).ok()?;
-            (id == self.id).then_some(true)
-        });
-        if ready == Some(true) { Ok(()) } else { Err(self.log()) }
-    }
-
-    fn log(&self) -> String {
-        ["broker.out", "broker.err"].map(|file| std::fs::read_to_string(self.folder.join(file)).unwrap()).concat()
+        let bootstrap = self.bootstrap();
+        self.broker.wait_until(|| try_ask("ping", json!({ "bootstrap": bootstrap })).is_ok_and(|id| id == self.id))
     }
 }
 
-fn launch(folder: &Path) -> Tethered {
-    let mut command = java("384m");
-    command.arg("kafka.Kafka").arg(folder.join("server.properties"));
-    Tethered::spawn(&command, &folder.join("broker.out"), &folder.join("broker.err"))
-}
-
-fn server_properties(
-    folder: &Path,
-    ports: &BTreeMap<Listener, u16>,
-    certificates: &Certificates,
-    options: &Options,
-) -> String {
-    let join = |entry: fn(Listener, u16) -> String| {
-        ports.iter().map(|(listener, port)| entry(*listener, *port)).collect::<Vec<_>>().join(",")
-    };
-    let mut text = PROPERTIES.to_owned();
-    let mut set = |key: &str, value: &str| writeln!(text, "{key}={value}").unwrap();
-    set("log.dirs", &folder.join("data").display().to_string());
-    set("controller.quorum.voters", &format!("1@127.0.0.1:{}", ports[&Listener::Controller]));
-    set("listeners", &join(|listener, port| format!("{}://127.0.0.1:{port}", listener.name())));
-    set("listener.security.protocol.map", &join(|listener, _| format!("{}:{}", listener.name(), listener.protocol())));
-    for (key, value) in &options.properties {
-        set(key, value);
+impl Options {
+    fn properties(&self, certificates: &Certificates) -> String {
+        let mut text = PROPERTIES.to_owned();
+        for (key, value) in &self.properties {
+            writeln!(text, "{key}={value}").unwrap();
+        }
+        for listener in &self.listeners {
+            text.push_str(&listener.properties(certificates));
+        }
+        text
     }
-    for listener in &options.listeners {
-        text.push_str(&listener.properties(certificates));
-    }
-    text
-}
-
-/// An id of its own, by which a cluster is told from another that was faster to take its ports: 16 bytes in base64.
-fn cluster_id(port: u16) -> String {
-    format!("{:08x}{port:04x}{:08x}AQ", std::process::id(), nanoseconds())
-}
-
-fn nanoseconds() -> u32 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos()
-}
-
-/// Free ports below the range from which the system takes the ports of outgoing connections, so that a broker that was
-/// stopped finds its ports free when it is started again.
-fn free_ports() -> impl Iterator<Item = u16> {
-    let first = u16::try_from(nanoseconds() / 1000 % 16_000).unwrap();
-    let candidates = (0..16_000).map(move |step| 12_000 + (first + step) % 16_000);
-    candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
 /// The clusters that tests share, for one test at a time; topics are named after the test.

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Regions};
+use super::trio::Trio;
 
 /// The name of the route that `fan_out` makes for a topic.
 pub fn route_name(topic: &str) -> String {
@@ -39,6 +40,13 @@ impl Config {
         if let Some(security) = security {
             cluster["security"] = security;
         }
+        self
+    }
+
+    /// A cluster of three, through its proxies.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+    pub fn trio(mut self, alias: &str, cluster: &Trio) -> Self {
+        self.0["clusters"][alias] = json!({ "bootstrap": cluster.client_bootstrap() });
         self
     }
 

@@ -14,7 +14,7 @@ use super::process::{Tethered, resident_memory};
 use super::{run_folder, seconds, throughout, within};
 
 /// What the process may hold besides the in-flight bytes.
-const MEMORY_BESIDES: u64 = 128 << 20;
+pub const MEMORY_BESIDES: u64 = 128 << 20;
 
 /// A running engine.
 pub struct Engine {
@@ -124,6 +124,12 @@ impl Engine {
         throughout(time, || self.assert_running());
     }
 
+    /// The most memory that it was seen to occupy, in bytes.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+    pub fn peak_memory(&mut self) -> u64 {
+        self.process.peak_memory()
+    }
+
     /// Sends SIGTERM, upon which it drains.
     pub fn terminate(&self) {
         self.process.signal("TERM");
@@ -196,7 +202,8 @@ impl Finished {
         finished
     }
 
-    /// The most memory that it was seen to hold, in bytes.
+    /// The most memory that it was seen to occupy, in bytes.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
     pub const fn peak_memory(&self) -> u64 {
         self.peak_memory
     }

@@ -20,6 +20,8 @@ pub const SCRAM_512_PASSWORD: &str = "scram512-Secret-4713";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Listener {
     Plaintext,
+    /// For the clients of a cluster of three, which reach it through a proxy.
+    Client,
     /// `sasl_plaintext`: PLAIN and both SCRAMs.
     Sasl,
     /// `ssl`.
@@ -39,6 +41,7 @@ impl Listener {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plaintext => "PLAINTEXT",
+            Self::Client => "CLIENT",
             Self::Sasl => "SASL",
             Self::Tls => "TLS",
             Self::MutualTls => "MUTUAL",
@@ -49,7 +52,7 @@ impl Listener {
 
     pub const fn protocol(self) -> &'static str {
         match self {
-            Self::Plaintext | Self::Controller => "PLAINTEXT",
+            Self::Plaintext | Self::Client | Self::Controller => "PLAINTEXT",
             Self::Sasl => "SASL_PLAINTEXT",
             Self::Tls | Self::MutualTls => "SSL",
             Self::SaslTls => "SASL_SSL",

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod broker;
 pub mod certificates;
 pub mod cluster;
 pub mod config;
@@ -17,8 +18,10 @@ pub mod listeners;
 pub mod log;
 pub mod meter;
 pub mod process;
+pub mod proxy;
 pub mod records;
 pub mod topic;
+pub mod trio;
 pub mod watermarks;
 
 use std::path::PathBuf;
@@ -39,7 +42,12 @@ pub fn eventually(deadline: Duration, what: &str, mut condition: impl FnMut() ->
 }
 
 /// Waits until `poll` has something; `None` when it has nothing by the deadline.
-pub fn within<T>(deadline: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn within<T>(deadline: Duration, poll: impl FnMut() -> Option<T>) -> Option<T> {
+    within_at(Duration::from_millis(10), deadline, poll)
+}
+
+/// The same for what costs something to ask: asked no more often than `every`.
+pub fn within_at<T>(every: Duration, deadline: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + deadline;
     loop {
         if let Some(found) = poll() {
@@ -48,7 +56,7 @@ pub fn within<T>(deadline: Duration, mut poll: impl FnMut() -> Option<T>) -> Opt
         if Instant::now() >= end {
             return None;
         }
-        std::thread::park_timeout(Duration::from_millis(10));
+        std::thread::park_timeout(every);
     }
 }
 

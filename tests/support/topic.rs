@@ -104,6 +104,21 @@ impl Topic {
         offsets.iter().map(|(partition, offset)| (partition.parse().unwrap(), number(offset))).collect()
     }
 
+    /// What is kept with a watermark of a route's target.
+    pub fn note_of(&self, route: &str, target: &str, partition: i32) -> Value {
+        let group = format!("anabranch.{route}.{target}");
+        let reply = ask("committed", json!({ "bootstrap": self.bootstrap, "group": group, "notes": true }));
+        let note = reply[&self.name][partition.to_string()].as_str().unwrap_or_default().to_owned();
+        serde_json::from_str(&note)
+            .unwrap_or_else(|error| panic!("no note for {target} {partition}: {note:?}: {error}"))
+    }
+
+    /// Sets a watermark, as an operator does with Kafka's own tool.
+    pub fn set_watermark(&self, route: &str, target: &str, partition: i32, offset: i64) {
+        let group = format!("anabranch.{route}.{target}");
+        ask("set_offset", self.request(json!({ "group": group, "partition": partition, "offset": offset })));
+    }
+
     /// Waits until a target of this topic's own route has acknowledged all that is there now.
     pub fn wait_for(&self, target: &str) {
         self.wait_for_target_of(&route_name(&self.name), target);

@@ -1,9 +1,8 @@
 //! Reading partitions, each from a queue of its own.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString};
 use std::ptr::{self, NonNull};
-use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::RDKafkaType;
 use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 
-use super::{Queue, Topic, Wake, main_queue, new_client, serve};
+use super::{Queue, Topic, Wake, bytes, main_queue, new_client, serve};
 use crate::domain::batch::Header;
 use crate::kafka::client::Context;
 
@@ -151,6 +150,12 @@ impl Message {
         self.raw().offset
     }
 
+    /// The epoch of the leader that wrote it; -1 where the broker does not tell.
+    pub(in crate::kafka) fn leader_epoch(&self) -> i32 {
+        // SAFETY: the message is alive.
+        unsafe { sys::rd_kafka_message_leader_epoch(self.0.as_ptr()) }
+    }
+
     /// Milliseconds since 1970, -1 where there is none.
     pub(in crate::kafka) fn timestamp(&self) -> i64 {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
@@ -187,13 +192,6 @@ impl Drop for Message {
         // SAFETY: owned, destroyed once.
         unsafe { sys::rd_kafka_message_destroy(self.0.as_ptr()) };
     }
-}
-
-/// # Safety
-/// `at` is null, or points to `len` bytes that live as long as `'a`.
-unsafe fn bytes<'a>(at: *const c_void, len: usize) -> Option<&'a [u8]> {
-    // SAFETY: by contract.
-    (!at.is_null()).then(|| unsafe { slice::from_raw_parts(at.cast::<u8>(), len) })
 }
 
 /// # Safety

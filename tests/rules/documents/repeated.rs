@@ -232,7 +232,7 @@ pub(super) const REPEATED: &[(&str, &str, &str, &str)] = &[
     (
         "ARCHITECTURE.md",
         "a wait of more than 2 s is cut short",
-        "src/engine/target_slot.rs",
+        "src/engine/readying.rs",
         "const LEAST: Duration = Duration::from_secs(2);",
     ),
     (

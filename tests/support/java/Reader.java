@@ -19,7 +19,7 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
-/** Reads a topic from its first record to its end. */
+/** Reads a topic from its first record, or from given offsets, to its end. */
 final class Reader {
     private static final long DEADLINE_MS = 120_000;
 
@@ -48,6 +48,27 @@ final class Reader {
         return Agent.JSON.getNodeFactory().numberNode(count[0]);
     }
 
+    /**
+     * One short row per record from the offsets of the request on, big-endian: partition, offset, id, and one hash of all
+     * that the record is.
+     */
+    static JsonNode digest(JsonNode request, ByteArrayOutputStream rows) throws Exception {
+        DataOutputStream out = new DataOutputStream(rows);
+        MessageDigest md5 = MessageDigest.getInstance("MD5");
+        ByteBuffer parts = ByteBuffer.allocate(4 * Long.BYTES);
+        long[] count = {0};
+        read(request, entry -> {
+            parts.clear().putLong(entry.timestamp()).putLong(hash(md5, entry.key())).putLong(hash(md5, entry.value()))
+                .putLong(hash(md5, canonical(entry)));
+            out.writeInt(entry.partition());
+            out.writeLong(entry.offset());
+            out.writeLong(id(entry));
+            out.writeLong(hash(md5, parts.array()));
+            count[0]++;
+        });
+        return Agent.JSON.getNodeFactory().numberNode(count[0]);
+    }
+
     /** Whole records, with their bytes as hexadecimal text. */
     static JsonNode records(JsonNode request) throws Exception {
         ArrayNode all = Agent.JSON.createArrayNode();
@@ -70,6 +91,8 @@ final class Reader {
                 .map(p -> new TopicPartition(topic, p.partition())).collect(Collectors.toList());
             consumer.assign(partitions);
             consumer.seekToBeginning(partitions);
+            request.path("from").properties().forEach(e ->
+                consumer.seek(new TopicPartition(topic, Integer.parseInt(e.getKey())), e.getValue().longValue()));
             Map<TopicPartition, Long> ends = new HashMap<>(consumer.endOffsets(partitions));
             long deadline = System.currentTimeMillis() + DEADLINE_MS;
             while (!ends.isEmpty()) {

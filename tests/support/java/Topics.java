@@ -28,13 +28,16 @@ final class Topics {
 
     private Topics() {}
 
-    /** The client for a cluster's address without security, made once. */
+    /** The client for a cluster's address without security, made once; "patience_ms" is for those who rather ask again. */
     static Admin admin(JsonNode request) {
-        return ADMINS.computeIfAbsent(request.get("bootstrap").textValue(), bootstrap -> {
+        String bootstrap = request.get("bootstrap").textValue();
+        // where there are several brokers, another one may answer
+        int patience = request.path("patience_ms").asInt(bootstrap.contains(",") ? 3000 : 10000);
+        return ADMINS.computeIfAbsent(bootstrap + " " + patience, name -> {
             Map<String, Object> properties = new HashMap<>();
             properties.put("bootstrap.servers", bootstrap);
-            properties.put("default.api.timeout.ms", 20000);
-            properties.put("request.timeout.ms", 10000);
+            properties.put("default.api.timeout.ms", request.has("patience_ms") ? 2 * patience : 20000);
+            properties.put("request.timeout.ms", patience);
             properties.put("reconnect.backoff.max.ms", 200);
             return Admin.create(properties);
         });
@@ -178,17 +181,29 @@ final class Topics {
         return reply;
     }
 
-    /** The offsets that a group has committed, by topic and partition. */
+    /** The offsets that a group has committed, by topic and partition; or the notes with them. */
     static JsonNode committed(JsonNode request) throws Exception {
         String group = request.get("group").textValue();
+        boolean notes = request.path("notes").booleanValue();
         Map<TopicPartition, OffsetAndMetadata> committed =
             admin(request).listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get();
         ObjectNode reply = Agent.JSON.createObjectNode();
         committed.forEach((partition, offset) -> {
             if (offset != null) {
-                reply.withObjectProperty(partition.topic()).put(String.valueOf(partition.partition()), offset.offset());
+                ObjectNode topic = reply.withObjectProperty(partition.topic());
+                String number = String.valueOf(partition.partition());
+                topic = notes ? topic.put(number, offset.metadata()) : topic.put(number, offset.offset());
             }
         });
         return reply;
+    }
+
+    /** Sets offsets of a group without members, as an operator does with Kafka's own tool. */
+    static JsonNode setOffset(JsonNode request) throws Exception {
+        TopicPartition partition = new TopicPartition(topic(request), request.get("partition").intValue());
+        OffsetAndMetadata offset = new OffsetAndMetadata(request.get("offset").longValue());
+        String group = request.get("group").textValue();
+        admin(request).alterConsumerGroupOffsets(group, Map.of(partition, offset)).all().get();
+        return Agent.JSON.nullNode();
     }
 }

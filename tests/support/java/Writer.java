@@ -140,7 +140,7 @@ final class Writer {
     }
 
     /** A record made from its number: always the same one for the same number. */
-    private static final class Shape {
+    static final class Shape {
         private static final String[] KINDS = {
             "null key", "empty key", "binary key", "tombstone", "empty value", "repeated headers", "null header", "old", "plain",
         };
@@ -162,8 +162,12 @@ final class Writer {
             timestampStep = request.get("timestamp_step").longValue();
         }
 
+        long id(long index) {
+            return firstId + index;
+        }
+
         ProducerRecord<byte[], byte[]> make(long index) {
-            long id = firstId + index;
+            long id = id(index);
             String kind = mixed ? KINDS[(int) (index / partitions % KINDS.length)] : "plain";
             SplittableRandom random = new SplittableRandom(id);
             int partition = (int) (index % partitions);

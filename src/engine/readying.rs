@@ -1,0 +1,285 @@
+//! How a target becomes ready for what it does not write yet: prepared on a thread that may block, tried again as its policy says,
+//! and given its partitions.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use tokio::task::spawn_blocking;
+
+use super::clock::now;
+use super::messages::Adopt;
+use super::preparation::{Clients, Prepared, Ready, Request, Topics, prepare};
+use super::progress::Progress;
+use super::retries::What;
+use super::route::{Index, Route};
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::gap::{Gap, GapKind};
+use crate::domain::note::Note;
+use crate::domain::state::Trouble;
+use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::admin::Admin;
+use crate::kafka::group::{Group, group_name};
+use crate::plan::{RoutePlan, TargetPlan};
+
+/// What was so when a preparation began.
+struct Asked {
+    /// The partitions that are prepared, and by which assignment they are copied here.
+    assignments: HashMap<TopicPartition, Option<u64>>,
+    /// Those that were written already.
+    written: HashSet<TopicPartition>,
+    /// The target's life, if it had one.
+    life: Option<u64>,
+}
+
+/// The target's group, if that could be asked, the topics that were prepared, and what came of it.
+type Answer = Result<(Option<Arc<Group>>, Topics, Result<Prepared, Fault>), Fault>;
+
+impl Route {
+    /// Makes a target ready for what it does not write yet, on a thread that may block.
+    pub(super) fn prepare_target(&mut self, index: Index, ctx: &mut Context<Self>) {
+        let Some(source) = self.source.clone() else { return };
+        let slot = &mut self.targets[index];
+        let (topics, partitions) = slot.to_prepare(&self.topics, &self.ownership);
+        if slot.busy || self.stopping.is_some() || (topics.is_empty() && slot.cast.is_some()) {
+            return;
+        }
+        slot.busy = true;
+        let asked = Asked {
+            assignments: partitions.iter().map(|tp| (tp.clone(), self.ownership.assignment(tp))).collect(),
+            written: slot.written.clone(),
+            life: slot.cast.as_ref().map(|_| slot.generation),
+        };
+        slot.looked = Some(now());
+        let group = slot.group.clone();
+        let request = self.request(index, topics, partitions);
+        let work = spawn_blocking(move || {
+            // a client that has nothing to do would still knock at a cluster that does not let it in
+            let clients = connect(&request.route, &request.target, source, group)?;
+            let prepared = prepare(&clients, &request);
+            Ok((clients.group, request.topics, prepared))
+        });
+        ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
+            let result = result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string())));
+            this.prepared(index, &asked, result, ctx);
+        }));
+    }
+
+    fn request(&mut self, index: Index, topics: Topics, partitions: Vec<TopicPartition>) -> Request {
+        let (slot, progress) = (&mut self.targets[index], &self.params.lasting.progress);
+        let route = self.params.plan.clone();
+        let withdrawn = Arc::<AtomicBool>::default();
+        slot.withdrawn = withdrawn.clone();
+        Request {
+            target: route.targets[index].clone(),
+            route,
+            topics,
+            known: known(progress, index, &partitions, &slot.gaps),
+            former: each(&partitions, |tp| progress.former(index, tp)),
+            ends: each(&partitions, |tp| progress.end(tp)),
+            all: self.topics.clone(),
+            first: !slot.prepared_once,
+            leads: self.ownership.leads(&self.topics),
+            withdrawn,
+            partitions,
+        }
+    }
+
+    /// What came of a preparation.
+    fn prepared(&mut self, index: Index, asked: &Asked, result: Answer, ctx: &mut Context<Self>) {
+        let slot = &mut self.targets[index];
+        if slot.cast.as_ref().map(|_| slot.generation) != asked.life {
+            return; // its actors died meanwhile: what follows from that is under way
+        }
+        let outcome = result.and_then(|(group, topics, prepared)| {
+            slot.group = group;
+            prepared.map(|prepared| (topics, prepared))
+        });
+        let outcome = outcome.and_then(|(topics, mut prepared)| {
+            // one that was taken away meanwhile may have gone on elsewhere, even if it is back
+            let is_ours = |tp: &TopicPartition| asked.assignments.get(tp) == Some(&self.ownership.assignment(tp));
+            prepared.partitions.retain(|ready| is_ours(&ready.partition));
+            prepared.gaps.retain(|(partition, _)| is_ours(partition));
+            self.adopt(index, &topics, prepared, ctx)
+        });
+        match outcome {
+            Ok(()) => {
+                self.targets[index].busy = false;
+                self.params.lasting.retries.works(&What::Prepare(index));
+                // given meanwhile
+                let was_asked = |tp: &TopicPartition| asked.assignments.contains_key(tp) || asked.written.contains(tp);
+                if !self.ownership.of(&self.topics).iter().all(was_asked) {
+                    self.prepare_target(index, ctx);
+                }
+            }
+            // what is left of it is looked at anew
+            Err(_) if self.targets[index].withdrawn.load(Relaxed) => {
+                self.targets[index].busy = false;
+                self.prepare_target(index, ctx);
+            }
+            Err(fault) => self.not_ready(index, fault, ctx),
+        }
+    }
+
+    /// The target could not be prepared: it is tried again as its policy says, or as soon as its cluster answers.
+    fn not_ready(&mut self, index: Index, fault: Fault, ctx: &mut Context<Self>) {
+        let (attempt, delay) = self.params.lasting.retries.failed_again(&What::Prepare(index), fault.class);
+        let reason = format!("it is not ready: {fault}");
+        let next_attempt_at = Some(now() + delay);
+        let trouble = Trouble { class: fault.class, attempt, next_attempt_at, reason };
+        self.params.lasting.progress.targets[index].tally.retries.fetch_add(1, Relaxed);
+        self.params.lasting.status.change_target(index, |facts| facts.trouble = Some(trouble));
+        let waits_for_cluster = fault.class == FaultClass::System;
+        self.targets[index].fault = Some(fault);
+        self.prepare_later(index, delay, waits_for_cluster, ctx);
+    }
+
+    /// Prepares a target after a delay; or, if that is what it waits for, as soon as its cluster answers.
+    pub(super) fn prepare_later(&mut self, index: Index, delay: Duration, or_answer: bool, ctx: &mut Context<Self>) {
+        /// An attempt that fails at once must not be followed by the next at once, as long as the cluster answers.
+        const LEAST: Duration = Duration::from_secs(2);
+        self.targets[index].busy = true;
+        let early = delay.min(LEAST);
+        ctx.run_later(early, move |this, ctx| {
+            let rest = delay.saturating_sub(early);
+            if !or_answer || rest.is_zero() {
+                return Self::prepare_in(index, rest, ctx);
+            }
+            let cluster = this.params.plan.targets[index].cluster.clone();
+            let waiting = spawn_blocking(move || Admin::wait_until_it_answers(&cluster, rest));
+            let began = now();
+            ctx.spawn(waiting.into_actor(this).map(move |answers, _, ctx| {
+                let answers = answers.unwrap_or(false);
+                let left = if answers { Duration::ZERO } else { rest.saturating_sub(now().saturating_sub(began)) };
+                Self::prepare_in(index, left, ctx);
+            }));
+        });
+    }
+
+    fn prepare_in(index: Index, after: Duration, ctx: &mut Context<Self>) {
+        ctx.run_later(after, move |this, ctx| {
+            this.targets[index].busy = false;
+            this.prepare_target(index, ctx);
+        });
+    }
+
+    /// Gives a target its partitions; starts its actors if it has none.
+    fn adopt(&mut self, index: Index, topics: &Topics, prepared: Prepared, ctx: &Context<Self>) -> Result<(), Fault> {
+        if self.stopping.is_some() {
+            return Ok(());
+        }
+        let was_not_ready = self.targets[index].cast.is_none() || self.targets[index].fault.is_some();
+        if self.targets[index].cast.is_none() {
+            self.start_target(index, ctx)?;
+        }
+        if was_not_ready {
+            self.params.lasting.status.change_target(index, |facts| facts.trouble = None);
+        }
+        let name = self.params.plan.targets[index].name();
+        let slot = &mut self.targets[index];
+        // before the group has given it anything, nothing of it was begun
+        slot.prepared_once |= !topics.is_empty();
+        slot.fault = None;
+        let before = std::mem::take(&mut slot.refused);
+        slot.refused.extend(
+            before.iter().filter(|(topic, _)| !topics.contains_key(*topic)).map(|(t, f)| (t.clone(), f.clone())),
+        );
+        for (topic, fault) in prepared.refused {
+            if before.get(&topic) != Some(&fault) {
+                tracing::error!(route = %self.params.plan.name, target = name, topic, "not copied: {fault}");
+            }
+            slot.refused.insert(topic, fault);
+        }
+        self.stop_at_gaps(index, prepared.gaps);
+        for ready in prepared.partitions {
+            self.begin(index, ready);
+        }
+        self.tell_refused(index);
+        Ok(())
+    }
+
+    fn stop_at_gaps(&mut self, index: Index, gaps: Vec<(TopicPartition, Gap)>) {
+        let (plan, slot) = (&self.params.plan, &mut self.targets[index]);
+        let name = plan.targets[index].name();
+        for (partition, gap) in gaps {
+            slot.gaps.insert(partition.clone(), stopped_by(plan, name, &partition, &gap));
+            if slot.told.get(&partition) != Some(&gap) {
+                self.params.lasting.progress.count_gap(&partition);
+                tell_gap(plan, name, &partition, &gap);
+                slot.told.insert(partition, gap);
+            }
+        }
+    }
+
+    /// Has the target begin with a partition, behind its gap where it has one.
+    fn begin(&mut self, index: Index, ready: Ready) {
+        let Ready { partition, topic, from, note, skipped } = ready;
+        let (plan, progress) = (&self.params.plan, &self.params.lasting.progress);
+        if let Some(gap) = &skipped {
+            progress.count_gap(&partition);
+            tell_gap(plan, plan.targets[index].name(), &partition, gap);
+            match gap.kind {
+                GapKind::Trimmed => {}
+                GapKind::Truncated => progress.cut_off(&partition, gap.resume),
+                GapKind::Recreated => progress.is_another(&partition),
+            }
+        }
+        let slot = &mut self.targets[index];
+        slot.written.insert(partition.clone());
+        slot.gaps.remove(&partition);
+        slot.told.remove(&partition);
+        if let Some(cast) = &slot.cast {
+            cast.producer.addr().do_send(Adopt { partition, topic, from, note });
+        }
+    }
+}
+
+/// Watermarks that this process knows already.
+fn known(
+    progress: &Progress,
+    index: Index,
+    partitions: &[TopicPartition],
+    gaps: &BTreeMap<TopicPartition, Fault>,
+) -> HashMap<TopicPartition, (i64, Note)> {
+    // where a gap stopped a partition, somebody may have set the group's offset meanwhile
+    let elsewhere = |tp: &TopicPartition| gaps.contains_key(tp) && progress.is_committed(index, tp);
+    let of = |tp: &TopicPartition| progress.noted(index, tp).map(|noted| (tp.clone(), noted));
+    partitions.iter().filter(|tp| !elsewhere(tp)).filter_map(of).collect()
+}
+
+/// Says that the source does not have what a target needs, and what is done about it.
+fn tell_gap(plan: &RoutePlan, target: &str, partition: &TopicPartition, gap: &Gap) {
+    let (kind, on_gap) = (gap.kind.name(), plan.on_gap.name());
+    let (route, topic, number) = (&plan.name, &partition.topic, partition.partition);
+    let (from, to, resume) = (gap.from, gap.to, gap.resume);
+    tracing::error!(%route, target, %topic, partition = number, kind, from, to, resume, on_gap, reason = %gap, "gap");
+}
+
+/// Why a partition stops, and what can be done about it.
+fn stopped_by(plan: &RoutePlan, target: &str, partition: &TopicPartition, gap: &Gap) -> Fault {
+    let group = group_name(&plan.name, target);
+    let hint = format!("set `on_gap: skip` to go on behind it, or the offset of group {group} with Kafka's own tool");
+    Fault::new(FaultClass::Config, format!("{partition} for target {target}: {gap}: {hint}"))
+}
+
+fn connect(
+    route: &RoutePlan,
+    target: &TargetPlan,
+    source: Arc<Admin>,
+    group: Option<Arc<Group>>,
+) -> Result<Clients, Fault> {
+    let group = match group {
+        None if route.keeping.keeps_progress() => {
+            Some(Arc::new(Group::open(&route.source, &group_name(&route.name, target.name()))?))
+        }
+        group => group,
+    };
+    Ok(Clients { source, target: Arc::new(Admin::open(&target.cluster)?), group })
+}
+
+/// What is known of each of these partitions, where something is.
+fn each<T>(partitions: &[TopicPartition], known: impl Fn(&TopicPartition) -> Option<T>) -> HashMap<TopicPartition, T> {
+    partitions.iter().filter_map(|partition| Some((partition.clone(), known(partition)?))).collect()
+}

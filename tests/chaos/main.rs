@@ -1,0 +1,65 @@
+//! Chaos: named faults against real clusters of three brokers, each drawn from a seed that is printed and can be given again.
+//!
+//! What every run keeps to is in `world`: each record that the source has acknowledged is on each target, unaltered and in
+//! order; duplicates are counted, and within their bound; no watermark is ever ahead of its target, or falls; a target that
+//! is not hurt is not held up; memory is bounded; and in the end a fresh record passes. The tests here are the short selection;
+//! `tests/chaos/run` is the soak.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "real brokers keep real time")]
+#![allow(dead_code, unreachable_pub, reason = "the support is shared with the other tests, which use more of it")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod disk;
+mod faults;
+mod ledger;
+mod load;
+mod report;
+mod run;
+mod watch;
+mod world;
+
+use run::{at_once, one_by_one};
+
+#[test]
+fn a_source_may_lose_a_broker_and_its_coordinator() {
+    one_by_one("source", &["source_broker_killed", "coordinator_lost"]);
+}
+
+#[test]
+fn a_target_may_lose_a_broker_and_its_controller() {
+    one_by_one("target", &["target_broker_frozen", "target_controller_lost"]);
+}
+
+#[test]
+fn a_target_that_is_gone_cut_off_or_slow_holds_nobody_up() {
+    one_by_one("gone", &["target_gone", "target_blackholed", "quota"]);
+}
+
+#[test]
+fn leaders_may_move_connections_break_and_answers_take_their_time() {
+    one_by_one("moves", &["source_leader_moves", "target_leader_moves", "connections_reset", "wan_latency"]);
+}
+
+#[test]
+fn an_engine_may_be_killed_frozen_and_terminated() {
+    one_by_one("engine", &["engine_killed", "engine_frozen", "engine_terminated"]);
+}
+
+#[test]
+fn faults_may_come_together() {
+    at_once("together", 2);
+}
+
+#[test]
+#[ignore = "it takes as long as it is told to: tests/chaos/run --minutes N"]
+fn soak() {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let minutes = variable("ANABRANCH_MINUTES").map_or(5, |minutes| minutes.parse().unwrap());
+    let report = run::soak(minutes, variable("ANABRANCH_FAULT").as_deref());
+    println!("\n{report}");
+    if let Some(file) = variable("ANABRANCH_REPORT") {
+        std::fs::write(&file, report.to_string()).unwrap();
+    }
+}
