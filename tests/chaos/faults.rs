@@ -261,8 +261,7 @@ fn engine_killed(world: &mut World, dice: &mut Rng, hold_ms: RangeInclusive<u64>
 /// whether it is.
 fn engine_frozen(world: &mut World, dice: &mut Rng) -> Begun {
     let engine = some_engine(world, dice);
-    world.crashed();
-    world.engine(engine).freeze();
+    world.freeze_engine(engine);
     Begun::new(format!("engine {engine}"), between(dice, 7_000, 12_000), move |world| world.engine(engine).thaw())
 }
 
