@@ -196,12 +196,18 @@ fn target_gone(world: &mut World, dice: &mut Rng) -> Begun {
     let nodes = shanghai(world).nodes();
     let hold_ms = between(dice, 3_000, 15_000);
     if dice.bool() {
-        nodes.iter().for_each(|node| node.broker.freeze());
+        for node in nodes {
+            node.broker.freeze();
+        }
         return Begun::new("frozen".to_owned(), hold_ms, |world| {
-            shanghai(world).nodes().iter().for_each(|node| node.broker.thaw());
+            for node in shanghai(world).nodes() {
+                node.broker.thaw();
+            }
         });
     }
-    nodes.iter().for_each(|node| node.broker.kill());
+    for node in nodes {
+        node.broker.kill();
+    }
     Begun::new("killed".to_owned(), hold_ms, |world| shanghai(world).restart_all(&[1, 2, 3]))
 }
 
@@ -222,7 +228,9 @@ fn target_blackholed(world: &mut World, dice: &mut Rng) -> Begun {
 }
 
 fn set(trio: &Trio, weather: Weather) {
-    trio.nodes().iter().for_each(|node| node.proxy.set(weather));
+    for node in trio.nodes() {
+        node.proxy.set(weather);
+    }
 }
 
 fn connections_reset(world: &mut World, dice: &mut Rng) -> Begun {
@@ -253,8 +261,7 @@ fn engine_killed(world: &mut World, dice: &mut Rng, hold_ms: RangeInclusive<u64>
 /// whether it is.
 fn engine_frozen(world: &mut World, dice: &mut Rng) -> Begun {
     let engine = some_engine(world, dice);
-    world.crashed();
-    world.engine(engine).freeze();
+    world.freeze_engine(engine);
     Begun::new(format!("engine {engine}"), between(dice, 7_000, 12_000), move |world| world.engine(engine).thaw())
 }
 
