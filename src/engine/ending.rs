@@ -1,5 +1,6 @@
 //! How a route ends: when everything is copied, when it is told to, or to be started again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -106,11 +107,14 @@ impl Route {
         let targets: Vec<_> = self.targets.iter_mut().map(TargetSlot::take_for_close).collect();
         let source = self.source.take();
         let closing = stopping.clone();
+        // What was lost to others is still known here, and they have gone on from there; what is on its way to them is not lost.
+        let (ownership, recalled) = (self.ownership.clone(), self.recalls.keys().cloned().collect::<HashSet<_>>());
         // every client is closed there, too: that blocks
         let work = spawn_blocking(move || {
             lasting.close_writers();
             for (target, group) in targets.into_iter().enumerate() {
-                let offsets = lasting.progress.to_commit(target, false);
+                let mut offsets = lasting.progress.to_commit(target, false);
+                offsets.retain(|(partition, ..)| ownership.owns(partition) || recalled.contains(partition));
                 if let (Some(group), false, true) = (group, offsets.is_empty(), lasting.may_act())
                     && let Err(fault) = group.commit(&offsets)
                 {

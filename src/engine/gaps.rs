@@ -41,6 +41,7 @@ pub struct Compared {
 }
 
 /// Compares where a target is to go on with what the source has. Topics that are not there are left out.
+#[allow(clippy::implicit_hasher)] // nobody has another one
 pub fn compare_all(
     cluster: &ClusterSpec,
     source: &Admin,

@@ -8,7 +8,7 @@ use crate::domain::topic_partition::TopicPartition;
 use crate::plan::Keeping;
 
 /// Which partitions this process copies.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Ownership {
     /// All that there are.
     All,

@@ -21,11 +21,6 @@ use crate::plan::{RoutePlan, Selected, TargetPlan, TopicSelection};
 /// A route's source topics: name → partitions.
 pub type Topics = BTreeMap<String, i32>;
 
-/// The group whose committed offsets are a target's watermarks.
-pub fn group_name(route: &str, target: &str) -> String {
-    format!("anabranch.{route}.{target}")
-}
-
 /// The group whose members are the processes that share a route.
 pub fn shared_group(route: &str) -> String {
     format!("anabranch.{route}")

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use super::clock::now;
 use super::gaps::Resume;
 use super::messages::Adopt;
-use super::preparation::{Clients, Prepared, Ready, Request, Topics, group_name, prepare};
+use super::preparation::{Clients, Prepared, Ready, Request, Topics, prepare};
 use super::retries::What;
 use super::route::{Index, Route};
 use crate::domain::fault::{Fault, FaultClass};
@@ -20,7 +20,7 @@ use crate::domain::gap::{Gap, GapKind};
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::Admin;
-use crate::kafka::group::Group;
+use crate::kafka::group::{Group, group_name};
 use crate::plan::{RoutePlan, TargetPlan};
 
 /// What was so when a preparation began.

@@ -14,15 +14,25 @@ use super::route::{Index, Route};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 
+/// A partition that is to be given back.
+#[derive(Debug)]
+pub(super) struct Recall {
+    /// The targets that still have something of it under way.
+    holders: HashSet<Index>,
+    /// Which recall it is: what is late of another one is not of this.
+    number: u64,
+}
+
 impl Route {
     /// Has all targets let go of partitions that are to be another process's.
     pub(super) fn recall_for_others(&mut self, partitions: &[TopicPartition], ctx: &mut Context<Self>) {
         for partition in partitions {
             self.stop_shared_read(partition);
             let holders = (0..self.targets.len()).filter(|index| self.releases(*index, partition)).collect();
-            self.recalls.insert(partition.clone(), holders);
-            let late = partition.clone();
-            ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, ctx));
+            self.recalled += 1;
+            self.recalls.insert(partition.clone(), Recall { holders, number: self.recalled });
+            let (late, number) = (partition.clone(), self.recalled);
+            ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, number, ctx));
         }
         self.go_on_with_recalls(ctx);
     }
@@ -155,8 +165,8 @@ impl Route {
 
     /// A target holds nothing any more of what it had to let go of.
     pub(super) fn has_released_all(&mut self, index: Index, ctx: &mut Context<Self>) {
-        for holders in self.recalls.values_mut() {
-            holders.remove(&index);
+        for recall in self.recalls.values_mut() {
+            recall.holders.remove(&index);
         }
         self.go_on_with_recalls(ctx);
     }
@@ -164,7 +174,7 @@ impl Route {
     /// Partitions that nobody has anything of any more are given back.
     pub(super) fn go_on_with_recalls(&mut self, ctx: &mut Context<Self>) {
         if self.stopping.is_none() {
-            let free = self.recalls.iter().filter(|(_, holders)| holders.is_empty());
+            let free = self.recalls.iter().filter(|(_, recall)| recall.holders.is_empty());
             let free = free.map(|(partition, _)| partition.clone()).collect();
             self.give_back(free, ctx);
         }
@@ -178,9 +188,9 @@ impl Route {
 
     /// The targets that still have something of a partition with their writers are ended: what a writer has can't be taken back
     /// in part.
-    fn overdue(&mut self, partition: &TopicPartition, ctx: &mut Context<Self>) {
-        let holders: HashSet<Index> = self.recalls.get(partition).cloned().unwrap_or_default();
-        for index in holders {
+    fn overdue(&mut self, partition: &TopicPartition, number: u64, ctx: &mut Context<Self>) {
+        let Some(recall) = self.recalls.get(partition).filter(|recall| recall.number == number) else { return };
+        for index in recall.holders.clone() {
             let seconds = self.params.drain.as_secs();
             let reason = format!("{partition}: it did not finish in {seconds} s what it has to let go of");
             let (child, generation) = (Child::Target(index), self.targets[index].generation);
@@ -199,8 +209,8 @@ impl Handler<Released> for Route {
             return;
         }
         self.has_left(target, &partition, ctx);
-        if let Some(holders) = self.recalls.get_mut(&partition) {
-            holders.remove(&target);
+        if let Some(recall) = self.recalls.get_mut(&partition) {
+            recall.holders.remove(&target);
             self.go_on_with_recalls(ctx);
         }
     }

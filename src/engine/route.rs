@@ -23,6 +23,7 @@ use super::partition_consumer::PartitionConsumer;
 use super::preparation::Topics;
 use super::progress::{TargetIndex, TargetStats};
 use super::read_limit::ReadLimit;
+use super::recall::Recall;
 use super::refusals::millis;
 use super::retries::What;
 use super::router::Router;
@@ -96,7 +97,9 @@ pub struct Route {
     /// Whether the group it is in sends its word here.
     pub(super) attends: bool,
     /// Partitions that are to be given back, with the targets that still have something of them under way.
-    pub(super) recalls: HashMap<TopicPartition, HashSet<TargetIndex>>,
+    pub(super) recalls: HashMap<TopicPartition, Recall>,
+    /// How many there were so far.
+    pub(super) recalled: u64,
     /// Partitions that were copied, and are not there any more.
     pub(super) deleted: HashSet<TopicPartition>,
     pub(super) targets: Vec<TargetSlot>,
@@ -137,6 +140,7 @@ impl Route {
             ownership: Ownership::new(params.plan.keeping),
             attends: false,
             recalls: HashMap::new(),
+            recalled: 0,
             deleted: HashSet::new(),
             targets,
             stopping: None,

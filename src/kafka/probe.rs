@@ -53,9 +53,12 @@ impl Probe {
         let mut woken = Vec::new();
         loop {
             open.retain_mut(|(partition, stream)| {
-                let beginning = beginning(stream);
-                found.extend(beginning.map(|seen| (partition.clone(), seen)));
-                beginning.is_none()
+                match beginning(stream) {
+                    Beginning::Unknown => return true,
+                    Beginning::Record(seen) => found.insert(partition.clone(), Some(seen)),
+                    Beginning::End => found.insert(partition.clone(), None),
+                };
+                false
             });
             let Some((partition, _)) = open.first() else { return Ok(found) };
             let left = until.saturating_duration_since(Instant::now());
@@ -78,16 +81,23 @@ impl Probe {
     }
 }
 
-/// What a stream begins with: a record, or its end; `None` as long as nobody knows.
-fn beginning(stream: &mut Stream) -> Option<Option<Seen>> {
+/// What a stream begins with.
+enum Beginning {
+    /// Nobody knows yet.
+    Unknown,
+    Record(Seen),
+    End,
+}
+
+fn beginning(stream: &mut Stream) -> Beginning {
     /// Nothing is there, and nothing will be.
     const NOTHING: [RDKafkaErrorCode; 3] =
         [RDKafkaErrorCode::PartitionEOF, RDKafkaErrorCode::OffsetOutOfRange, RDKafkaErrorCode::AutoOffsetReset];
     loop {
-        let message = stream.peek(1)?;
+        let Some(message) = stream.peek(1) else { return Beginning::Unknown };
         match message.error() {
-            None => return Some(Some(Seen { offset: message.offset(), epoch: message.leader_epoch() })),
-            Some((code, _)) if NOTHING.contains(&code) => return Some(None),
+            None => return Beginning::Record(Seen { offset: message.offset(), epoch: message.leader_epoch() }),
+            Some((code, _)) if NOTHING.contains(&code) => return Beginning::End,
             // the client tries again by itself; what lasts ends with the patience
             Some(_) => stream.pop(),
         }

@@ -1,5 +1,6 @@
 //! The faults, by their names: what each does, for how long, and how it is undone. Where it strikes is the seed's to say.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -27,6 +28,8 @@ pub struct Fault {
     pub hurts: Hurts,
     /// Whether the target that it hurts must not be held up either.
     pub is_mild: bool,
+    /// How many engines have to share the route; any number where `None`.
+    pub engines: Option<usize>,
     begin: fn(&mut World, &mut Rng) -> Begun,
 }
 
@@ -64,7 +67,11 @@ impl Begun {
 }
 
 const fn fault(name: &'static str, hurts: Hurts, begin: fn(&mut World, &mut Rng) -> Begun) -> Fault {
-    Fault { name, hurts, is_mild: false, begin }
+    Fault { name, hurts, is_mild: false, engines: None, begin }
+}
+
+const fn engine_fault(name: &'static str, engines: usize, begin: fn(&mut World, &mut Rng) -> Begun) -> Fault {
+    Fault { engines: Some(engines), ..fault(name, Hurts::Engine, begin) }
 }
 
 /// All of them.
@@ -84,9 +91,12 @@ pub const FAULTS: &[Fault] = &[
     Fault { is_mild: true, ..fault("wan_latency", Hurts::Target, wan_latency) },
     fault("target_blackholed", Hurts::Target, target_blackholed),
     fault("connections_reset", Hurts::Source, connections_reset),
-    fault("engine_killed", Hurts::Engine, engine_killed),
-    fault("engine_frozen", Hurts::Engine, engine_frozen),
-    fault("engine_terminated", Hurts::Engine, engine_terminated),
+    engine_fault("engine_killed", 1, |world, dice| engine_killed(world, dice, 0..=4_000)),
+    engine_fault("engine_frozen", 1, engine_frozen),
+    engine_fault("engine_terminated", 1, engine_terminated),
+    engine_fault("one_of_two_killed", 2, |world, dice| engine_killed(world, dice, 8_000..=12_000)),
+    engine_fault("zombie", 2, engine_frozen),
+    engine_fault("rebalances", 2, rebalances),
     fault("disk_full", Hurts::Target, disk_full),
     fault("quota", Hurts::Target, quota),
 ];
@@ -186,12 +196,18 @@ fn target_gone(world: &mut World, dice: &mut Rng) -> Begun {
     let nodes = shanghai(world).nodes();
     let hold_ms = between(dice, 3_000, 15_000);
     if dice.bool() {
-        nodes.iter().for_each(|node| node.broker.freeze());
+        for node in nodes {
+            node.broker.freeze();
+        }
         return Begun::new("frozen".to_owned(), hold_ms, |world| {
-            shanghai(world).nodes().iter().for_each(|node| node.broker.thaw());
+            for node in shanghai(world).nodes() {
+                node.broker.thaw();
+            }
         });
     }
-    nodes.iter().for_each(|node| node.broker.kill());
+    for node in nodes {
+        node.broker.kill();
+    }
     Begun::new("killed".to_owned(), hold_ms, |world| shanghai(world).restart_all(&[1, 2, 3]))
 }
 
@@ -212,7 +228,9 @@ fn target_blackholed(world: &mut World, dice: &mut Rng) -> Begun {
 }
 
 fn set(trio: &Trio, weather: Weather) {
-    trio.nodes().iter().for_each(|node| node.proxy.set(weather));
+    for node in trio.nodes() {
+        node.proxy.set(weather);
+    }
 }
 
 fn connections_reset(world: &mut World, dice: &mut Rng) -> Begun {
@@ -233,17 +251,30 @@ fn some_engine(world: &World, dice: &mut Rng) -> usize {
     dice.usize(0..world.engines())
 }
 
-fn engine_killed(world: &mut World, dice: &mut Rng) -> Begun {
+fn engine_killed(world: &mut World, dice: &mut Rng, hold_ms: RangeInclusive<u64>) -> Begun {
     let engine = some_engine(world, dice);
     world.kill_engine(engine);
-    Begun::new(format!("engine {engine}"), between(dice, 0, 4_000), move |world| world.start_engine(engine))
+    Begun::new(format!("engine {engine}"), dice.u64(hold_ms), move |world| world.start_engine(engine))
 }
 
-/// For longer than a member of a group may be silent.
+/// For longer than a member of a group may be silent: what it had is not its own any more when it thaws, or it has to ask
+/// whether it is.
 fn engine_frozen(world: &mut World, dice: &mut Rng) -> Begun {
     let engine = some_engine(world, dice);
-    world.engine(engine).freeze();
+    world.freeze_engine(engine);
     Begun::new(format!("engine {engine}"), between(dice, 7_000, 12_000), move |world| world.engine(engine).thaw())
+}
+
+/// Engines join and leave under load; all that leave finish what they have.
+fn rebalances(world: &mut World, dice: &mut Rng) -> Begun {
+    let mut what = Vec::new();
+    for _ in 0..3 {
+        let joins = world.engines() < 2 || world.engines() < 4 && dice.bool();
+        world.have_engines(if joins { world.engines() + 1 } else { world.engines() - 1 });
+        what.push(world.engines().to_string());
+        world.pass(Duration::from_millis(dice.u64(500..4_000)));
+    }
+    Begun::new(format!("{} engines", what.join(", ")), 0, |world| world.have_engines(2))
 }
 
 fn engine_terminated(world: &mut World, dice: &mut Rng) -> Begun {

@@ -101,11 +101,17 @@ impl Claims {
         claims.get(claims.partition_point(|claim| claim.at <= time)).copied()
     }
 
-    /// Records that were acknowledged and that a watermark has not passed.
+    /// Records that were acknowledged and that watermarks have not passed.
     pub fn beyond(&self, watermarks: &BTreeMap<i32, i64>) -> usize {
+        self.beyond_at(watermarks, Millis::MAX)
+    }
+
+    /// The same at an earlier time.
+    pub fn beyond_at(&self, watermarks: &BTreeMap<i32, i64>, time: Millis) -> usize {
         let left = |(partition, claims): (&i32, &Vec<Claim>)| {
             let watermark = watermarks.get(partition).copied().unwrap_or(0);
-            claims.len() - claims.partition_point(|claim| claim.offset < watermark)
+            let there = claims.partition_point(|claim| claim.at <= time);
+            there.saturating_sub(claims.partition_point(|claim| claim.offset < watermark))
         };
         self.0.iter().map(left).sum()
     }

@@ -48,6 +48,11 @@ fn an_engine_may_be_killed_frozen_and_terminated() {
 }
 
 #[test]
+fn one_of_several_engines_may_be_killed_or_frozen_or_leave() {
+    one_by_one("shared", &["one_of_two_killed", "zombie", "rebalances"]);
+}
+
+#[test]
 fn faults_may_come_together() {
     at_once("together", 2);
 }

@@ -115,7 +115,8 @@ fn several<'a>(faults: &[&'a Fault], dice: &mut Rng) -> Vec<&'a Fault> {
 /// Begins the faults one after the other, undoes them, waits for the recovery, and compares all.
 fn stretch(world: &mut World, faults: &[&'static Fault], dice: &mut Rng) -> Stretch {
     let names: Vec<&'static str> = faults.iter().map(|fault| fault.name).collect();
-    world.calm();
+    let engines = faults.iter().find_map(|fault| fault.engines);
+    world.calm(engines.unwrap_or_else(|| dice.usize(1..=2)));
     world.alone = faults.len() == 1;
     let begun = now();
     let mut under_way = Vec::new();

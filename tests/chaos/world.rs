@@ -36,6 +36,9 @@ pub const HELD_UP: Millis = 5_000;
 /// After this it does not recover at all.
 const NEVER: Duration = Duration::from_secs(120);
 
+/// What an engine logs when its partitions may be another's.
+const FENCED: &str = "fenced";
+
 /// How often what was seen is taken in.
 const EYES: Duration = Duration::from_millis(100);
 
@@ -81,6 +84,8 @@ pub struct Target {
 /// An engine's death, by which records may come twice.
 #[derive(Clone, Debug)]
 struct Crash {
+    /// Whether it will find itself fenced, by which no more comes twice.
+    is_freeze: bool,
     /// Records that the target had not acknowledged, as far as was known, by target.
     backlog: Vec<usize>,
 }
@@ -97,6 +102,10 @@ pub struct World {
     targets: Vec<Target>,
     source: Source,
     crashes: Vec<Crash>,
+    /// How often engines have lost what they had to others, or had to think so, in this stretch and by those that have ended.
+    fences: usize,
+    /// The same up to this stretch.
+    fences_before: usize,
     /// Whether the present stretch has one fault only.
     pub alone: bool,
     peak_memory: u64,
@@ -128,15 +137,26 @@ impl World {
             engines: Vec::new(),
             source: Source::default(),
             crashes: Vec::new(),
+            fences: 0,
+            fences_before: 0,
             alone: true,
             peak_memory: 0,
         };
-        for engine in 0..engines {
-            world.engines.push(None);
-            world.start_engine(engine);
-        }
+        world.have_engines(engines);
         world.recover(now());
         world
+    }
+
+    /// Has so many engines share the route: starts more, or has the last ones drain and end.
+    pub fn have_engines(&mut self, count: usize) {
+        while self.engines.len() > count {
+            self.terminate_engine(self.engines.len() - 1);
+            self.engines.pop();
+        }
+        while self.engines.len() < count {
+            self.engines.push(None);
+            self.start_engine(self.engines.len() - 1);
+        }
     }
 
     /// How many engines there are, running or not.
@@ -154,32 +174,46 @@ impl World {
 
     /// SIGKILL.
     pub fn kill_engine(&mut self, engine: usize) {
-        self.crashed();
+        self.crashed(false);
         let killed = self.engines[engine].take().expect("it runs");
-        self.note_memory(&killed.kill());
+        self.note_end(&killed.kill());
     }
 
     /// SIGTERM. What it could not finish in time it may repeat; alone it has to finish.
     pub fn terminate_engine(&mut self, engine: usize) {
         if !self.alone {
-            self.crashed();
+            self.crashed(false);
         }
         let ended = self.engines[engine].take().expect("it runs");
         ended.terminate();
         let ended = ended.wait(seconds(60));
         let ended = if self.alone { ended.assert_code(0) } else { ended };
-        self.note_memory(&ended);
+        self.note_end(&ended);
+    }
+
+    /// SIGSTOP, for longer than a member of a group may be silent: when it thaws, it may not go on.
+    pub fn freeze_engine(&mut self, engine: usize) {
+        self.crashed(true);
+        self.engine(engine).freeze();
     }
 
     /// Notes what may come twice as an engine loses what it knows.
-    pub fn crashed(&mut self) {
+    fn crashed(&mut self, is_freeze: bool) {
         self.observe();
         let backlog = self.targets.iter().map(|target| self.load.claims().beyond(&target.watermarks)).collect();
-        self.crashes.push(Crash { backlog });
+        self.crashes.push(Crash { is_freeze, backlog });
     }
 
-    fn note_memory(&mut self, ended: &Finished) {
+    fn note_end(&mut self, ended: &Finished) {
         self.peak_memory = self.peak_memory.max(ended.peak_memory());
+        self.fences += ended.log().with_message(FENCED).len();
+    }
+
+    /// How often an engine was fenced in this stretch.
+    fn fences(&mut self) -> usize {
+        let running = self.engines.iter().flatten().map(|engine| engine.log().with_message(FENCED).len());
+        let all = running.sum::<usize>() + self.fences;
+        all - std::mem::replace(&mut self.fences_before, all)
     }
 
     /// Lets time pass, with all eyes open.
@@ -202,12 +236,22 @@ impl World {
         }
     }
 
-    /// Waits until nothing of the last fault is left.
-    pub fn calm(&mut self) {
+    /// Waits until nothing of the last fault is left, and so many engines share the route.
+    pub fn calm(&mut self, engines: usize) {
         self.clusters.guangzhou.wait_until_whole();
         self.clusters.shanghai.wait_until_whole();
         self.clusters.guangzhou.balance();
         self.clusters.shanghai.balance();
+        self.alone = true;
+        self.have_engines(engines);
+        let shared = within_at(EYES, NEVER, || {
+            self.observe();
+            let shares = self.engines.iter().flatten().map(|engine| engine.log().share().len());
+            let even = usize::try_from(PARTITIONS).unwrap() / engines;
+            let all = shares.clone().sum::<usize>() == usize::try_from(PARTITIONS).unwrap();
+            (all && shares.min() == Some(even)).then_some(())
+        });
+        assert!(shared.is_some(), "{engines} engines do not share the partitions evenly within {NEVER:?}");
         self.recover(now());
     }
 
@@ -261,6 +305,7 @@ impl World {
         self.source.read_on(&self.topic);
         self.source.assert_has(self.load.claims());
         let crashes = std::mem::take(&mut self.crashes);
+        let fences = self.fences().saturating_sub(crashes.iter().filter(|crash| crash.is_freeze).count());
         let (mut duplicates, mut allowed) = (0, 0);
         for (index, (target, arrived)) in self.targets.iter_mut().zip(arrived).enumerate() {
             let before = target.copy.findings().duplicated;
@@ -270,8 +315,12 @@ impl World {
             let found = target.copy.findings();
             assert_eq!(found.wrong(), 0, "{}: {found}", target.name);
             let twice = found.duplicated - before;
-            let most = crashes.iter().map(|crash| target.most_twice(crash.backlog[index])).sum();
-            assert!(twice <= most, "{}: {twice} records came twice, {most} may have: {crashes:?}", target.name);
+            let by_crashes: usize = crashes.iter().map(|crash| target.most_twice(crash.backlog[index])).sum();
+            // engines that were fenced at the same time had different partitions
+            let times = fences.div_ceil(self.engines.len());
+            let most = by_crashes + times * target.most_twice(target.most_beyond(self.load.claims()));
+            let why = || format!("{crashes:?}, {fences} times fenced");
+            assert!(twice <= most, "{}: {twice} records came twice, {most} may have: {}", target.name, why());
             duplicates += twice;
             allowed += most;
             target.looks.clear();
@@ -377,6 +426,11 @@ impl Target {
                 })
         };
         self.looks.iter().find(well).map(|look| look.told)
+    }
+
+    /// The most records that it had not acknowledged in this stretch.
+    fn most_beyond(&self, claims: &Claims) -> usize {
+        self.looks.iter().map(|look| claims.beyond_at(&look.watermarks, look.told)).max().unwrap_or(0)
     }
 
     /// How many records an engine that dies may repeat: what was with the writer and what was acknowledged in the second since

@@ -10,7 +10,6 @@ use crate::support::cluster::{Regions, regions};
 use crate::support::config::Config;
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
-use crate::support::log::Log;
 use crate::support::records::Bulk;
 use crate::support::topic::Topic;
 use crate::support::watermarks::Watermarks;
@@ -25,26 +24,11 @@ fn config(regions: &Regions, topic: &str) -> Config {
     Config::of(regions).fan_out("guangzhou", topic, &["shanghai", "beijing"])
 }
 
-/// What an engine's log says it copies now.
-fn share(log: &Log) -> BTreeSet<String> {
-    let mut share = BTreeSet::new();
-    for line in log.lines() {
-        let named = || line["partitions"].as_str().unwrap_or_default().split_whitespace().map(str::to_owned);
-        match line["message"].as_str().unwrap_or_default() {
-            "given" => share.extend(named()),
-            "taken" => share.retain(|partition| !named().any(|taken| taken == *partition)),
-            "fenced" => share.clear(),
-            _ => {}
-        }
-    }
-    share
-}
-
 /// Waits until the engines have all partitions among them, each so many.
 fn wait_for_shares(engines: &mut [Engine], deadline: Duration, sizes: &[usize]) {
     eventually(deadline, &format!("the partitions are shared {sizes:?}"), || {
         engines.iter_mut().for_each(Engine::assert_running);
-        let mut shares: Vec<usize> = engines.iter().map(|engine| share(&engine.log()).len()).collect();
+        let mut shares: Vec<usize> = engines.iter().map(|engine| engine.log().share().len()).collect();
         shares.sort_unstable();
         shares == sizes
     });
@@ -122,7 +106,7 @@ fn a_third_process_gets_its_share_and_nobody_else_stops_for_it() {
     let load = world.source.load(RATE, Bulk::over(PARTITIONS));
     let mut engines = vec![Engine::run(&config), Engine::run(&config)];
     wait_for_shares(&mut engines, seconds(30), &[3, 3]);
-    let before: Vec<BTreeSet<String>> = engines.iter().map(|engine| share(&engine.log())).collect();
+    let before: Vec<BTreeSet<String>> = engines.iter().map(|engine| engine.log().share()).collect();
     let watermarks = world.watch();
     throughout(seconds(3), || engines.iter_mut().for_each(Engine::assert_running));
 
@@ -132,7 +116,7 @@ fn a_third_process_gets_its_share_and_nobody_else_stops_for_it() {
     let kept: BTreeSet<String> = before
         .iter()
         .zip(&engines)
-        .flat_map(|(before, engine)| before.intersection(&share(&engine.log())).cloned().collect::<Vec<_>>())
+        .flat_map(|(before, engine)| before.intersection(&engine.log().share()).cloned().collect::<Vec<_>>())
         .collect();
     assert_eq!(kept.len(), 4, "two partitions move, and four stay where they are");
     let seen = watermarks.stop();
@@ -180,6 +164,40 @@ fn a_process_that_was_frozen_for_longer_than_its_session_changes_nothing_when_it
     for engine in engines {
         engine.drain().assert_bounded();
     }
+}
+
+/// What it lost while it was frozen is still known to it, and others have gone on with that.
+#[test]
+fn a_process_that_came_back_late_puts_nothing_back_when_it_leaves() {
+    let regions = regions();
+    let world = World::new(&regions, "takeover.leaves");
+    let config = config(&regions, "takeover.leaves");
+    let load = world.source.load(RATE, Bulk::over(PARTITIONS));
+    let mut engines = vec![Engine::run(&config), Engine::run(&config)];
+    wait_for_shares(&mut engines, seconds(30), &[3, 3]);
+    let watermarks = world.watch();
+    both_copy(&mut engines);
+    let mut shares = [0, 1].map(|engine: usize| engines[engine].log().share());
+
+    // Who is alone for a while keeps the first half of what there is: freezing the one that has it means that it gets another.
+    if shares[1].contains("takeover.leaves/0") {
+        engines.swap(0, 1);
+        shares.swap(0, 1);
+    }
+    engines[0].freeze();
+    wait_for_shares(&mut engines[1..], SESSION + seconds(5), &[6]);
+    throughout(seconds(3), || engines[1].assert_running());
+    engines[0].thaw();
+    engines[0].wait_for_log(seconds(10), "it ends what it did in its old name", |line| line["message"] == "fenced");
+    wait_for_shares(&mut engines, seconds(20), &[3, 3]);
+    assert_ne!(engines[0].log().share(), shares[0], "it has lost nothing, and there is nothing to be seen here");
+    let left = engines.remove(0).drain();
+    wait_for_shares(&mut engines, seconds(10), &[6]);
+    load.stop();
+    world.prove();
+    watermarks.stop().assert_never_back();
+    left.assert_bounded();
+    engines.pop().unwrap().drain().assert_bounded();
 }
 
 #[test]

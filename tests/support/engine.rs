@@ -64,13 +64,18 @@ impl Engine {
         Self::with_config(config, &["plan"], &["--output", output], &[]).wait(seconds(30))
     }
 
+    /// `anabranch verify` of a route, to its end.
+    pub fn verify(config: &Config, route: &str, options: &[&str]) -> Finished {
+        Self::with_config(config, &["verify"], &[&["--route", route], options].concat(), &[]).wait(seconds(120))
+    }
+
     /// Any command, with variables in its environment.
     pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        Self::spawn(tempfile::tempdir_in(run_folder()).unwrap(), arguments, variables)
+        Self::spawn(engine_folder(), arguments, variables)
     }
 
     fn with_config(config: &Config, command: &[&str], options: &[&str], variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir_in(run_folder()).unwrap();
+        let folder = engine_folder();
         let file = folder.path().join("anabranch.yaml");
         config.write(&file);
         let arguments = [command, &["--config", file.to_str().unwrap()], options].concat();
@@ -218,6 +223,12 @@ impl Finished {
         let stopped = self.log().with_message("engine stopped").first().map(|line| (*line).clone());
         stopped.unwrap_or_else(|| panic!("no \"engine stopped\" in the log, which ends\n{}", tail(&self.stderr)))
     }
+}
+
+/// Removed with the engine, unless `ANABRANCH_KEEP` is set.
+fn engine_folder() -> TempDir {
+    let keeps = std::env::var_os("ANABRANCH_KEEP").is_some();
+    tempfile::Builder::new().prefix("engine-").disable_cleanup(keeps).tempdir_in(run_folder()).unwrap()
 }
 
 fn stdout(folder: &Path) -> PathBuf {

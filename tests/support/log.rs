@@ -1,5 +1,6 @@
 //! The engine's log as a user sees it: a JSON object per line.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -43,6 +44,21 @@ impl Log {
     /// Each time that a new actor of a kind was made in the place of another.
     pub fn made_anew(&self, actor: &str) -> Vec<&Value> {
         self.with_message("made anew").into_iter().filter(|line| line["actor"] == actor).collect()
+    }
+
+    /// The partitions that the engine has of those that it shares with others.
+    pub fn share(&self) -> BTreeSet<String> {
+        let mut share = BTreeSet::new();
+        for line in self.lines() {
+            let named = || line["partitions"].as_str().unwrap_or_default().split_whitespace().map(str::to_owned);
+            match line["message"].as_str().unwrap_or_default() {
+                "given" => share.extend(named()),
+                "taken" => share.retain(|partition| !named().any(|taken| taken == *partition)),
+                "fenced" => share.clear(),
+                _ => {}
+            }
+        }
+        share
     }
 
     /// The counters of a target at the end of its route.
