@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Outcome, Output, print};
 use crate::domain::fault::Fault;
+use crate::domain::gap::OnGap;
+use crate::engine::gaps;
 use crate::engine::preparation::{TopicAction, action_for};
 use crate::kafka::admin::{Admin, TopicInfo};
 use crate::plan::{ClusterSpec, Plan, RoutePlan, Selected, TargetPlan, make_dead_letters};
@@ -66,6 +68,8 @@ struct TopicReport {
     /// `copy`, `create`, `grow`, `skip` or `refuse`.
     action: &'static str,
     reason: String,
+    /// What the source does not have any more of what the target needs, by partition.
+    gaps: BTreeMap<i32, String>,
 }
 
 /// What each cluster has.
@@ -75,7 +79,11 @@ type Found = HashMap<String, BTreeMap<String, TopicInfo>>;
 pub fn run(args: &Args) -> Outcome {
     let plan = crate::config::load(&args.config)?;
     let found = ask(&plan)?;
-    let report = Report { routes: plan.routes.iter().map(|route| report(&plan, route, &found)).collect() };
+    let mut report = Report { routes: plan.routes.iter().map(|route| report(&plan, route, &found)).collect() };
+    let mut stops = false;
+    for (route, report) in plan.routes.iter().zip(&mut report.routes) {
+        stops |= look_for_gaps(route, report) && route.on_gap == OnGap::Fail;
+    }
     let text = match args.output {
         Output::Table => table(&report),
         Output::Json => serde_json::to_string_pretty(&report)
@@ -84,7 +92,29 @@ pub fn run(args: &Args) -> Outcome {
     };
     print(&text)?;
     let refused = report.routes.iter().flat_map(|route| &route.topics).any(|topic| topic.action == "refuse");
-    Ok(if refused { Exit::Failed } else { Exit::Done })
+    Ok(if refused || stops { Exit::Failed } else { Exit::Done })
+}
+
+/// Notes the gaps that the targets of a route would meet; says whether there are any.
+fn look_for_gaps(route: &RoutePlan, report: &mut RouteReport) -> bool {
+    let mut any = false;
+    for target in &route.targets {
+        let rows = || report.topics.iter().filter(|row| row.target == target.name());
+        let topics = rows().map(|row| (row.topic.clone(), row.partitions)).collect();
+        let gaps = gaps::ahead_of(route, target, &topics).unwrap_or_else(|fault| {
+            tracing::warn!(route = %route.name, target = target.name(), "whether there are gaps can't be told: {fault}");
+            BTreeMap::new()
+        });
+        any |= !gaps.is_empty();
+        for (partition, gap) in gaps {
+            let mut rows = report.topics.iter_mut();
+            let row = rows.find(|row| row.target == target.name() && *row.topic == *partition.topic);
+            if let Some(row) = row {
+                row.gaps.insert(partition.partition, format!("{gap}; on_gap: {}", route.on_gap.name()));
+            }
+        }
+    }
+    any
 }
 
 /// Asks every cluster that a route uses, all at the same time: a dead one costs its time-out once.
@@ -128,6 +158,7 @@ fn report(plan: &Plan, route: &RoutePlan, found: &Found) -> RouteReport {
             target_topic,
             action,
             reason,
+            gaps: BTreeMap::new(),
         };
         if let Some(reason) = skipped(&route.topics.select(name)) {
             topics.push(row("", String::new(), "skip", reason));
@@ -205,6 +236,9 @@ fn table(report: &Report) -> String {
         for row in &route.topics {
             let to = if row.target.is_empty() { String::new() } else { format!("{}/{}", row.target, row.target_topic) };
             let _ = writeln!(text, "  {:<action$}  {:<topic$}  {to:<target$}  {}", row.action, row.topic, row.reason);
+            for (partition, gap) in &row.gaps {
+                let _ = writeln!(text, "  {:<action$}  {}/{partition}  {gap}", "gap", row.topic);
+            }
         }
     }
     text

@@ -435,6 +435,22 @@ mod tests {
     }
 
     #[test]
+    fn leader_epochs_are_told_once_the_watermark_has_passed_where_they_begin() {
+        let mut feed = feed(Mode::Attached);
+        let of =
+            |batch: SharedBatch, epochs: Vec<(i32, i64)>| Arc::new(Arc::try_unwrap(batch).unwrap().with_epochs(epochs));
+        // the first batch begins before what is needed
+        feed.offer(of(batch(90, 110), vec![(3, 90)]), Origin::Live);
+        feed.offer(of(batch(110, 120), vec![(4, 115)]), Origin::Live);
+        assert_eq!(taken(&mut feed), [(100, 110), (110, 120)]);
+        assert_eq!(feed.next_epoch(), None, "nothing is acknowledged");
+        feed.watermark.acknowledge(110);
+        assert_eq!((feed.next_epoch(), feed.next_epoch()), (Some((3, 100)), None));
+        feed.watermark.acknowledge(120);
+        assert_eq!((feed.next_epoch(), feed.next_epoch()), (Some((4, 115)), None));
+    }
+
+    #[test]
     fn nothing_overtakes_a_record_that_waits_to_be_tried_again() {
         let mut feed = feed(Mode::Attached);
         feed.offer(batch(100, 110), Origin::Live);

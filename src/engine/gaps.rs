@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::preparation::{Topics, partitions_of};
 use crate::domain::fault::Fault;
 use crate::domain::gap::{Gap, Search, SourceNow, Verdict, compare, looked};
 use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::{Admin, OffsetAt};
+use crate::kafka::group::{Group, group_name};
 use crate::kafka::probe::Probe;
-use crate::plan::ClusterSpec;
+use crate::plan::{ClusterSpec, RoutePlan, TargetPlan};
 
 /// The ids of the topics that are there, by name; see [`Admin::topic_ids`].
 pub type Ids = BTreeMap<String, Option<String>>;
@@ -120,4 +122,20 @@ impl Doubtful {
         }
         Ok(())
     }
+}
+
+/// The gaps that a target of a route would meet, were it started now. Changes nothing.
+pub fn ahead_of(
+    route: &RoutePlan,
+    target: &TargetPlan,
+    topics: &Topics,
+) -> Result<BTreeMap<TopicPartition, Gap>, Fault> {
+    let source = Admin::open(&route.source)?;
+    let group = Group::open(&route.source, &group_name(&route.name, target.name()))?;
+    let ids = source.topic_ids(topics.keys().map(String::as_str))?;
+    let committed = group.committed_with_notes(&partitions_of(topics))?;
+    let resume =
+        |(partition, (from, note))| (partition, Resume { from, note, end: None, fresh: false, in_group: true });
+    let compared = compare_all(&route.source, &source, committed.into_iter().map(resume).collect(), &ids)?;
+    Ok(compared.into_iter().filter_map(|(partition, compared)| Some((partition, compared.gap?))).collect())
 }

@@ -58,6 +58,16 @@ fn what_is_trimmed_while_nobody_looks_stops_its_partition_or_is_skipped() {
     source.fill(400, Bulk::over(2).numbered_from(1_000));
     source.trim(0, 600);
 
+    let plan: Value = serde_json::from_str(&Engine::plan_as(&config, "json").assert_code(1).stdout).unwrap();
+    for route in plan["routes"].as_array().unwrap() {
+        let rows = route["topics"].as_array().unwrap().iter();
+        let told: Vec<&Value> = rows.map(|row| &row["gaps"]).filter(|gaps| **gaps != json!({})).collect();
+        assert!(
+            told.len() == 1 && told[0]["0"].as_str().unwrap().starts_with("trimmed: offsets 500 to 599"),
+            "{told:?}"
+        );
+    }
+
     let finished = Engine::run_until_caught_up(&config).assert_code(1);
     assert_eq!(gaps(&finished.log(), "shanghai"), [gap(0, "trimmed", 500, 600)]);
     assert_eq!(gaps(&finished.log(), "beijing"), [gap(0, "trimmed", 500, 600)]);
