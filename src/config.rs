@@ -147,5 +147,15 @@ pub fn parse_start(text: &str) -> Result<Start, String> {
     values::start(text).map_err(|refusal| one_line(&refusal))
 }
 
+/// Parses an RFC 3339 time to milliseconds since 1970: for the command line. The error says what to do.
+pub fn parse_time(text: &str) -> Result<i64, String> {
+    values::timestamp(text).map_err(|refusal| one_line(&refusal))
+}
+
+/// What to write instead of a name that is not known: the nearest one that is, or all of them.
+pub fn suggest<'k>(name: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> String {
+    mistake::suggestion(name, known)
+}
+
 #[cfg(test)]
 mod tests;

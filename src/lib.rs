@@ -11,6 +11,7 @@
 //! - [`config`] and [`plan`]: what a user writes, and what it becomes once it is checked.
 //! - [`kafka`]: the only place that knows rdkafka; blocking calls have threads of their own.
 //! - [`engine`]: the actors, and the flow between them.
+//! - [`verify`]: the comparison of a target with its source.
 //! - [`demo`], [`cli`], [`telemetry`]: the commands and what they need.
 //!
 //! What a user may rely on: nothing is lost while the source retains it, records arrive in their partition's order and
@@ -25,3 +26,4 @@ pub mod engine;
 pub mod kafka;
 pub mod plan;
 pub mod telemetry;
+pub mod verify;

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod host;
 pub mod plan_cmd;
 pub mod run;
+pub mod verify;
 mod watchdog;
 
 use std::ffi::OsString;
@@ -47,6 +48,8 @@ pub enum Command {
     Plan(plan_cmd::Args),
     /// Copies topics up to their end, without a config file.
     Copy(copy::Args),
+    /// Compares what a route's targets have with its source, record by record.
+    Verify(verify::Args),
     /// Writes a shell's completions to standard output.
     Completions(completions::Args),
 }
@@ -140,7 +143,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
 fn quiet(command: &Command) -> Option<&'static str> {
     match command {
         Command::Demo(_) => Some("error"),
-        Command::Copy(_) if std::io::stderr().is_terminal() => Some("warn"),
+        Command::Copy(_) | Command::Verify(_) if std::io::stderr().is_terminal() => Some("warn"),
         _ => None,
     }
 }
@@ -152,6 +155,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan_cmd::run(&args),
         Command::Copy(args) => copy::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Completions(args) => completions::run(&args),
     }
 }

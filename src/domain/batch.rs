@@ -367,6 +367,11 @@ impl<'a> Record<'a> {
         !self.headers.is_empty()
     }
 
+    /// All headers as one run of bytes: equal if and only if the headers are, with their order, repeats and nulls.
+    pub fn encoded_headers(&self) -> &'a [u8] {
+        self.headers
+    }
+
     /// The headers in order, repeats included.
     pub fn headers(&self) -> Headers<'a> {
         Headers { rest: self.headers }

@@ -8,6 +8,7 @@ pub mod detach;
 pub mod fault;
 pub mod gap;
 pub mod lease;
+pub mod letters;
 pub mod note;
 pub mod retry;
 pub mod routing;

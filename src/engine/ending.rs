@@ -171,6 +171,7 @@ impl Route {
                 detached = tally.detached.load(Relaxed),
                 restarts = tally.restarts.load(Relaxed),
                 timed_out = tally.timed_out.load(Relaxed),
+                gaps = tally.gaps.load(Relaxed),
                 "target closed"
             );
         }

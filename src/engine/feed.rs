@@ -13,7 +13,7 @@ use crate::domain::batch::{OffsetRange, RECORD_OVERHEAD, RecordBatch, SharedBatc
 use crate::domain::watermark::Watermark;
 use crate::kafka::TargetTopic;
 
-use super::messages::Origin;
+use super::messages::{Finish, Origin};
 use super::refusals::Diversion;
 use super::refused::Refused;
 
@@ -79,7 +79,7 @@ pub struct Feed {
     /// Whether it waits behind a record whose attempts are used up, and has let go of everything meanwhile.
     pub blocked: bool,
     /// Whether another process is to have it.
-    pub releasing: bool,
+    pub releasing: Option<Finish>,
     /// Since when the writer has something of it and has said nothing.
     pub quiet_since: Option<Duration>,
     /// Whether it stands in the line of feeds with something to hand over.
@@ -96,6 +96,8 @@ pub struct Feed {
     pub acknowledged: Option<Instant>,
     queue: VecDeque<SharedBatch>,
     ahead: VecDeque<SharedBatch>,
+    /// Leader epochs of what was handed over, in order: those that begin below the watermark are to be noted.
+    epochs: VecDeque<(i32, i64)>,
 }
 
 impl Feed {
@@ -112,7 +114,7 @@ impl Feed {
             refused_before: false,
             diverting: None,
             blocked: false,
-            releasing: false,
+            releasing: None,
             quiet_since: None,
             listed: false,
             handed: 0,
@@ -122,6 +124,7 @@ impl Feed {
             acknowledged: None,
             queue: VecDeque::new(),
             ahead: VecDeque::new(),
+            epochs: VecDeque::new(),
         }
     }
 
@@ -133,6 +136,11 @@ impl Feed {
     /// Bytes that wait here, without those handed over.
     pub fn queued_bytes(&self) -> u64 {
         self.queue.iter().chain(&self.ahead).map(|batch| batch.in_flight_bytes()).sum()
+    }
+
+    /// Whether nothing of it is to be written any more but what the writer has.
+    pub fn is_let_go(&self) -> bool {
+        self.releasing == Some(Finish::WithWriter)
     }
 
     /// Whether a batch waits to be handed over.
@@ -224,6 +232,8 @@ impl Feed {
         }
         let (records, data) = batch.payload.volume_in(range);
         let bytes = data + records as u64 * RECORD_OVERHEAD;
+        let begun = batch.epochs.iter().filter(|(_, first)| *first < range.end);
+        self.epochs.extend(begun.map(|(epoch, first)| (*epoch, range.start.max(*first))));
         self.watermark.open(range);
         self.handed += bytes;
         self.under_way += 1;
@@ -259,6 +269,12 @@ impl Feed {
         self.watermark.acknowledge(end)
     }
 
+    /// The next leader epoch that begins below the watermark, with its first offset; each one once.
+    pub fn next_epoch(&mut self) -> Option<(i32, i64)> {
+        let watermark = self.watermark.offset();
+        self.epochs.pop_front_if(|(_, first)| *first < watermark)
+    }
+
     /// Lets go of what the shared read kept for it; says how many bytes that were.
     pub fn let_go_ahead(&mut self) -> u64 {
         self.ahead.drain(..).map(|batch| batch.in_flight_bytes()).sum()
@@ -269,13 +285,16 @@ impl Feed {
         self.let_go();
         self.refused = Refused::default();
         self.watermark.rewind_to(offset);
+        self.epochs.retain(|(_, first)| *first < offset);
         (self.handed, self.under_way) = (0, 0);
     }
 
-    /// Lets go of everything that is not under way.
-    pub fn let_go(&mut self) {
+    /// Lets go of everything that is not under way; says how many bytes that were.
+    pub fn let_go(&mut self) -> u64 {
+        let bytes = self.queued_bytes();
         self.queue.clear();
         self.ahead.clear();
+        bytes
     }
 }
 

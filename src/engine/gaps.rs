@@ -1,133 +1,123 @@
 //! What the source does not have any more though a target needs it. Looked for before a target begins with a partition, and again
 //! whenever a read can't go on: nothing is skipped behind anybody's back. All of it blocks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::fault::Fault;
-use crate::domain::gap::{Gap, GapKind, epoch_of};
+use crate::domain::gap::{Gap, Search, SourceNow, Verdict, compare, looked};
 use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::admin::{Admin, OffsetAt, TopicIds};
-use crate::kafka::probe::{Probe, Seen};
+use crate::kafka::admin::{Admin, OffsetAt};
+use crate::kafka::probe::Probe;
 use crate::plan::ClusterSpec;
+
+/// The ids of the topics that are there, by name; see [`Admin::topic_ids`].
+pub type Ids = BTreeMap<String, Option<String>>;
 
 /// Where a target is to go on with a partition, as far as it is known.
 #[derive(Clone, Debug)]
-pub(super) struct Resume {
+pub struct Resume {
     /// The first source offset that it needs.
-    pub(super) from: i64,
+    pub from: i64,
     /// What was kept with that.
-    pub(super) note: Note,
-    /// The furthest end of the partition that this process has seen.
-    pub(super) end: Option<i64>,
+    pub note: Note,
+    /// The furthest end of the partition that this process has seen, by the id of the topic that `note` is about.
+    pub end: Option<i64>,
     /// Whether nobody knows of a watermark.
-    pub(super) fresh: bool,
+    pub fresh: bool,
+    /// Whether it is what the group has.
+    pub in_group: bool,
 }
 
-/// What the source has now.
-struct Present {
-    first: HashMap<TopicPartition, i64>,
-    end: HashMap<TopicPartition, i64>,
-    ids: TopicIds,
+/// A partition that was compared.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// Where the target is; the topic's id is noted, if it was not yet.
+    pub resume: Resume,
+    /// What the source has.
+    pub source: SourceNow,
+    /// What it lacks, if anything.
+    pub gap: Option<Gap>,
 }
 
-/// Finds the gaps of partitions that a target is to go on with.
-pub(super) fn find(
+/// Compares where a target is to go on with what the source has. Topics that are not there are left out.
+#[allow(clippy::implicit_hasher)] // nobody has another one
+pub fn compare_all(
     cluster: &ClusterSpec,
     source: &Admin,
-    resumes: &HashMap<TopicPartition, Resume>,
-    ids: &TopicIds,
-) -> Result<HashMap<TopicPartition, Gap>, Fault> {
-    let partitions: Vec<TopicPartition> = resumes.keys().cloned().collect();
-    let present = Present {
-        first: source.offsets(&partitions, OffsetAt::Earliest)?,
-        end: source.offsets(&partitions, OffsetAt::Latest)?,
-        ids: ids.clone(),
-    };
-    let mut gaps: HashMap<TopicPartition, Gap> = resumes
-        .iter()
-        .filter_map(|(partition, resume)| Some((partition.clone(), present.plain_gap(partition, resume)?)))
-        .collect();
-    let unsure: Vec<TopicPartition> = resumes
-        .iter()
-        .filter(|(partition, resume)| match gaps.get(*partition) {
-            None => present.first.get(*partition).is_some_and(|first| resume.from > *first),
-            Some(gap) => gap.kind == GapKind::Truncated,
-        })
-        .filter(|(_, resume)| !resume.note.epochs.is_empty())
-        .map(|(partition, _)| partition.clone())
-        .collect();
-    if unsure.is_empty() {
-        return Ok(gaps);
-    }
-    let probe = Probe::open(cluster)?;
-    for partition in diverged(&probe, unsure, resumes, &gaps) {
-        let Some(resume) = resumes.get(&partition) else { continue };
-        if let Some(gap) = present.truncated(&probe, &partition, resume) {
-            gaps.insert(partition, gap);
+    resumes: HashMap<TopicPartition, Resume>,
+    ids: &Ids,
+) -> Result<HashMap<TopicPartition, Compared>, Fault> {
+    let there: Vec<TopicPartition> = resumes.keys().filter(|tp| ids.contains_key(&*tp.topic)).cloned().collect();
+    let first = source.offsets(&there, OffsetAt::Earliest)?;
+    let end = source.offsets(&there, OffsetAt::Latest)?;
+    let mut compared = HashMap::new();
+    let mut doubtful = Doubtful::default();
+    for (partition, mut resume) in resumes {
+        let (Some(first), Some(end)) = (first.get(&partition), end.get(&partition)) else { continue };
+        let topic_id = ids.get(&*partition.topic).cloned().flatten();
+        let now = SourceNow { topic_id, first: *first, end: *end };
+        let mut gap = None;
+        match compare(resume.from, &resume.note, &now, resume.end) {
+            Verdict::Fine => {}
+            Verdict::Gap(found) => gap = Some(found),
+            Verdict::Look(at) => doubtful.looks.push((partition.clone(), at)),
+            Verdict::Search(search) => drop(doubtful.searches.insert(partition.clone(), search)),
         }
+        if resume.note.topic_id.is_none() {
+            resume.note.topic_id.clone_from(&now.topic_id);
+        }
+        compared.insert(partition, Compared { resume, source: now, gap });
     }
-    Ok(gaps)
+    doubtful.settle(cluster, &mut compared)?;
+    Ok(compared)
 }
 
-/// Those of which the record below the place to go on at was written by another leader than the one that it was read from; and
-/// those that are known to be cut off.
-fn diverged(
-    probe: &Probe,
-    unsure: Vec<TopicPartition>,
-    resumes: &HashMap<TopicPartition, Resume>,
-    gaps: &HashMap<TopicPartition, Gap>,
-) -> Vec<TopicPartition> {
-    let (cut, looks): (Vec<_>, Vec<_>) = unsure.into_iter().partition(|partition| gaps.contains_key(partition));
-    let at: Vec<(TopicPartition, i64)> =
-        looks.into_iter().filter_map(|tp| resumes.get(&tp).map(|resume| (tp.clone(), resume.from - 1))).collect();
-    let seen = if at.is_empty() { HashMap::new() } else { probe.look(&at) };
-    let differs = |(partition, seen): (TopicPartition, Option<Seen>)| {
-        let resume = resumes.get(&partition)?;
-        let seen = seen.filter(|seen| seen.epoch >= 0)?;
-        let (last, _) = resume.note.epochs.last()?;
-        let other = if seen.offset < resume.from {
-            epoch_of(&resume.note.epochs, seen.offset).is_some_and(|known| known != seen.epoch)
-        } else {
-            seen.epoch < *last // epochs only rise along a log
-        };
-        other.then_some(partition)
-    };
-    cut.into_iter().chain(seen.into_iter().filter_map(differs)).collect()
+/// Partitions of which records have to be looked at.
+#[derive(Default)]
+struct Doubtful {
+    looks: Vec<(TopicPartition, i64)>,
+    searches: BTreeMap<TopicPartition, Search>,
 }
 
-impl Present {
-    /// What offsets and ids tell.
-    fn plain_gap(&self, partition: &TopicPartition, resume: &Resume) -> Option<Gap> {
-        let (first, end) = (*self.first.get(partition)?, *self.end.get(partition)?);
-        let from = resume.from;
-        let id = self.ids.get(&*partition.topic).and_then(Option::as_ref);
-        if let (Some(was), Some(is)) = (&resume.note.topic_id, id)
-            && was != is
-        {
-            let to = resume.end.unwrap_or(from).max(from);
-            return Some(Gap { kind: GapKind::Recreated, from, to, resume: first });
+impl Doubtful {
+    /// Looks at the records before all watermarks at once, and then for the places where logs part, round by round.
+    fn settle(mut self, cluster: &ClusterSpec, compared: &mut HashMap<TopicPartition, Compared>) -> Result<(), Fault> {
+        self.searches.retain(|partition, search| match (search.next(), compared.get_mut(partition)) {
+            (None, Some(of)) => {
+                of.gap = search.gap(of.resume.from);
+                false
+            }
+            _ => true,
+        });
+        if self.looks.is_empty() && self.searches.is_empty() {
+            return Ok(());
         }
-        if from < first {
-            return Some(Gap { kind: GapKind::Trimmed, from, to: first, resume: first });
-        }
-        (from > end).then_some(Gap { kind: GapKind::Truncated, from: end, to: from, resume: end })
-    }
-
-    /// Where the source parted from what was copied: the lowest offset whose record was written by another leader, or is not
-    /// there. Found by halves: below it all is as it was, and above it nothing is.
-    fn truncated(&self, probe: &Probe, partition: &TopicPartition, resume: &Resume) -> Option<Gap> {
-        let (first, end) = (*self.first.get(partition)?, *self.end.get(partition)?);
-        let history = &resume.note.epochs;
-        let (mut low, mut high) = (first.max(history.first()?.1), resume.from.min(end));
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let seen = probe.look(&[(partition.clone(), middle)]).remove(partition)?;
-            match seen.filter(|seen| seen.offset < high) {
-                Some(seen) if epoch_of(history, seen.offset) == Some(seen.epoch) => low = seen.offset + 1,
-                _ => high = middle,
+        let probe = Probe::open(cluster)?;
+        for (partition, record) in probe.look(&self.looks)? {
+            let Some(Compared { resume, source, .. }) = compared.get(&partition) else { continue };
+            let record = record.map(|record| (record.offset, record.epoch));
+            if let Verdict::Search(search) = looked(resume.from, &resume.note, source, record) {
+                self.searches.insert(partition, search);
             }
         }
-        Some(Gap { kind: GapKind::Truncated, from: low, to: resume.from, resume: low })
+        loop {
+            let next = |(partition, search): (&TopicPartition, &Search)| Some((partition.clone(), search.next()?));
+            let places: Vec<(TopicPartition, i64)> = self.searches.iter().filter_map(next).collect();
+            if places.is_empty() {
+                break;
+            }
+            for (partition, record) in probe.look(&places)? {
+                if let (Some(of), Some(search)) = (compared.get(&partition), self.searches.get_mut(&partition)) {
+                    search.answer(&of.resume.note, record.map(|record| (record.offset, record.epoch)));
+                }
+            }
+        }
+        for (partition, search) in self.searches {
+            if let Some(of) = compared.get_mut(&partition) {
+                of.gap = search.gap(of.resume.from);
+            }
+        }
+        Ok(())
     }
 }

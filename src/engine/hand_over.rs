@@ -279,6 +279,9 @@ impl TargetProducer {
         self.params.pacer.acknowledged(now(), handed.data, wire);
         if feed.acknowledge(handed.range.end, handed.bytes, handed.records, Instant::now()) {
             self.params.progress.raise(self.params.target, &handed.partition, feed.watermark.offset());
+            while let Some((epoch, first)) = feed.next_epoch() {
+                self.params.progress.see_epoch(self.params.target, &handed.partition, epoch, first);
+            }
         }
         let (records, data) = handed.diverted;
         self.stats().written.add(handed.records as u64 - records, handed.data - data);

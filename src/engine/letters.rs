@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::domain::batch::{OffsetRange, Payload, Permit, Record, RecordBatch, Records};
 use crate::domain::fault::FaultClass;
+use crate::domain::letters as words;
 use crate::domain::topic_partition::TopicPartition;
 
 /// Why a record was given up.
@@ -59,16 +60,16 @@ pub fn dead_letters(story: &Story, batch: &RecordBatch, positions: &[u32], failu
     let mut letters = Records::default();
     for record in positions.iter().filter_map(|position| records.get(*position as usize)) {
         let told = [
-            ("anabranch.source.cluster", story.source.clone()),
-            ("anabranch.source.topic", batch.partition.topic.to_string()),
-            ("anabranch.source.partition", batch.partition.partition.to_string()),
-            ("anabranch.source.offset", record.offset.to_string()),
-            ("anabranch.source.timestamp", record.timestamp.to_string()),
-            ("anabranch.class", failure.class.name().to_owned()),
-            ("anabranch.error", failure.error.clone()),
-            ("anabranch.attempts", failure.attempts.to_string()),
-            ("anabranch.route", story.route.clone()),
-            ("anabranch.target", story.target.clone()),
+            (words::SOURCE_CLUSTER, story.source.clone()),
+            (words::SOURCE_TOPIC, batch.partition.topic.to_string()),
+            (words::SOURCE_PARTITION, batch.partition.partition.to_string()),
+            (words::SOURCE_OFFSET, record.offset.to_string()),
+            (words::SOURCE_TIMESTAMP, record.timestamp.to_string()),
+            (words::CLASS, failure.class.name().to_owned()),
+            (words::ERROR, failure.error.clone()),
+            (words::ATTEMPTS, failure.attempts.to_string()),
+            (words::ROUTE, story.route.clone()),
+            (words::TARGET, story.target.clone()),
         ];
         let ours = told.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
         letters.push(record.offset, record.timestamp, record.key, record.value, record.headers().chain(ours));
@@ -112,7 +113,7 @@ fn envelope_text(
         .map(|(name, value)| json!([String::from_utf8_lossy(name), encoded(value)]))
         .collect();
     json!({
-        "anabranch": "kept",
+        "anabranch": words::KEPT,
         "source": {
             "cluster": story.source,
             "topic": &*source.topic,
@@ -189,6 +190,7 @@ mod tests {
                 let Payload::Records(records) = &kept.payload;
                 assert_eq!((records.len(), kept.partition.partition), (1, 5));
                 let record = records.get(0).unwrap();
+                assert!(record.value.unwrap().starts_with(words::ENVELOPE_BEGINS.as_bytes()));
                 let envelope: Value = serde_json::from_slice(record.value.unwrap()).unwrap();
                 assert_eq!((&envelope["part"], &envelope["parts"]), (&json!(part), &json!(parts)));
                 assert_eq!(envelope["source"]["offset"], 42);

@@ -66,7 +66,7 @@ pub struct ReadState {
     pub partition: TopicPartition,
     /// Why it can't be read, if it can't.
     pub fault: Option<Fault>,
-    /// Whether what comes next is gone from the source: that is not tried again.
+    /// Whether the source does not have what comes next: the consumer has stopped, and does not try again.
     pub lost: bool,
 }
 
@@ -125,10 +125,24 @@ pub struct Adopt {
     pub note: Note,
 }
 
-/// To a target producer: another process is to have this source partition. Finish what the writer has of it, and let go of it.
+/// To a target producer: let go of this source partition, which is to be another process's, or looked at anew.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Release(pub TopicPartition);
+pub struct Release {
+    /// Which.
+    pub partition: TopicPartition,
+    /// What of it is finished first.
+    pub finish: Finish,
+}
+
+/// What of a partition is finished before it is let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// What the writer has.
+    WithWriter,
+    /// All that was read: the source may not have it any more.
+    Read,
+}
 
 /// From a target producer: nothing of a source partition is in flight any more, and its watermark is final.
 #[derive(Debug, Message)]

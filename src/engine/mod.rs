@@ -21,7 +21,7 @@ mod ending;
 mod failpoint;
 pub mod feed;
 pub mod flow;
-mod gaps;
+pub mod gaps;
 mod hand_over;
 pub mod lasting;
 pub mod letters;

@@ -16,7 +16,7 @@ use super::read_limit::ReadLimit;
 use super::refusals::millis;
 use super::retries::{Retries, What};
 use crate::domain::batch::RecordBatch;
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::{ReadEvent, Reader, StreamId};
 
@@ -53,6 +53,8 @@ pub struct PartitionConsumer {
     /// Whether it is to read at all.
     wanted: bool,
     next: i64,
+    /// The leader epoch of the last record since it was told where to read; -1 before the first.
+    epoch: i32,
     /// Whether it has read nothing since it was made, or since it failed last.
     unproven: bool,
     /// What was taken of the read limit for a batch that has not come yet.
@@ -64,7 +66,7 @@ pub struct PartitionConsumer {
 impl PartitionConsumer {
     /// A consumer that reads nothing until it is told where to [`Seek`].
     pub fn new(params: Params) -> Self {
-        Self { params, stream: None, wanted: false, next: 0, unproven: true, taken: 0, waits: false }
+        Self { params, stream: None, wanted: false, next: 0, epoch: -1, unproven: true, taken: 0, waits: false }
     }
 
     fn start(&mut self, ctx: &Context<Self>) {
@@ -147,6 +149,21 @@ impl PartitionConsumer {
         self.say(Some(fault), true);
     }
 
+    /// Leader epochs only rise along a log: where they fall, it is another one than the one that was read so far.
+    fn check_epochs(&mut self, batch: &RecordBatch) -> Result<(), Fault> {
+        for (epoch, first) in batch.epochs.iter().filter(|(epoch, _)| *epoch >= 0) {
+            if *epoch < self.epoch {
+                let (partition, before) = (&self.params.partition, self.epoch);
+                let reason = format!(
+                    "{partition} has leader epoch {epoch} at offset {first}, and had {before} before it: it is not the log that was read so far"
+                );
+                return Err(Fault::new(FaultClass::Config, reason));
+            }
+            self.epoch = *epoch;
+        }
+        Ok(())
+    }
+
     fn settle(&mut self, payload: u64) {
         if let Some(limit) = &self.params.read_limit {
             limit.settle(std::mem::take(&mut self.taken), payload);
@@ -190,7 +207,7 @@ impl Handler<Seek> for PartitionConsumer {
         self.stop();
         self.wanted = from.is_some();
         if let Some(from) = from {
-            self.next = from;
+            (self.next, self.epoch) = (from, -1);
             self.start(ctx);
         }
     }
@@ -208,6 +225,9 @@ impl Handler<ReadNews> for PartitionConsumer {
         match news.event {
             ReadEvent::Readable => self.ask(0, news.stream, ctx),
             ReadEvent::Batch { batch, more } => {
+                if let Err(fault) = self.check_epochs(&batch) {
+                    return self.lost(fault);
+                }
                 self.has_read(batch);
                 if more {
                     self.ask(0, news.stream, ctx);

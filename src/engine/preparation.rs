@@ -4,27 +4,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::gaps::{self, Resume};
-use super::progress::Noted;
+use super::gaps::{Compared, Ids, Resume, compare_all};
+use super::progress::{Noted, Progress};
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::gap::{Gap, GapKind, OnGap};
-use crate::domain::note::{Note, Skipped};
+use crate::domain::gap::{Gap, OnGap};
+use crate::domain::note::Note;
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::TargetTopic;
-use crate::kafka::admin::{Admin, NewTopicSpec, OffsetAt, TopicIds, TopicInfo};
+use crate::kafka::admin::{Admin, NewTopicSpec, OffsetAt, TopicInfo};
 use crate::kafka::group::Group;
 use crate::plan::{RoutePlan, Selected, TargetPlan, TopicSelection};
 
 /// A route's source topics: name → partitions.
 pub type Topics = BTreeMap<String, i32>;
-
-/// The group whose committed offsets are a target's watermarks.
-pub fn group_name(route: &str, target: &str) -> String {
-    format!("anabranch.{route}.{target}")
-}
 
 /// The group whose members are the processes that share a route.
 pub fn shared_group(route: &str) -> String {
@@ -132,8 +127,10 @@ pub struct Request {
     pub known: HashMap<TopicPartition, (i64, Note)>,
     /// Watermarks of partitions that were taken away and are back.
     pub former: HashMap<TopicPartition, (i64, Note)>,
-    /// The furthest ends that were seen.
-    pub ends: HashMap<TopicPartition, i64>,
+    /// Those that are written already: their topic may have grown, and there is nothing else to look at.
+    pub running: HashSet<TopicPartition>,
+    /// What was seen of the source.
+    pub progress: Arc<Progress>,
     /// All topics of the route.
     pub all: Topics,
     /// Whether the route was just started: only then does its `start` count.
@@ -152,7 +149,7 @@ pub struct Prepared {
     /// Source topics that can't be written, and why.
     pub refused: Vec<(String, Fault)>,
     /// Partitions that stop, because the source does not have what comes next.
-    pub gaps: Vec<(TopicPartition, Gap)>,
+    pub stopped: Vec<(TopicPartition, Gap, Resume)>,
 }
 
 /// A source partition that can be copied.
@@ -166,14 +163,16 @@ pub struct Ready {
     pub from: i64,
     /// What is kept with the watermark.
     pub note: Note,
-    /// What is skipped to begin there.
-    pub skipped: Option<Gap>,
+    /// What is skipped to begin there, and where the source ends.
+    pub skipped: Option<(Gap, i64)>,
 }
 
 /// Makes a target ready: finds or fixes where it starts, and creates or grows its topics.
 pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> {
     let (ids, starts) = starts(clients, request)?;
-    let mut gaps = gaps::find(&request.route.source, &clients.source, &starts, &ids)?;
+    let fresh: HashSet<TopicPartition> =
+        starts.iter().filter(|(_, resume)| resume.fresh).map(|(partition, _)| partition.clone()).collect();
+    let mut compared = compare_all(&request.route.source, &clients.source, starts, &ids)?;
     let existing = clients.target.topics()?;
     let limits = limits(clients, request, &existing);
     let mut prepared = Prepared::default();
@@ -183,22 +182,24 @@ pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> 
                 let limits = limits.get(&*topic.name).copied().unwrap_or_default();
                 let topic = Arc::new(TargetTopic { limits, ..topic });
                 if existing.contains_key(&*topic.name) {
-                    tell_of_strangers(clients, request, name, &topic, &starts);
+                    tell_of_strangers(clients, request, name, &topic, &fresh);
                 }
                 for partition in request.partitions.iter().filter(|partition| *partition.topic == **name) {
-                    let Some(resume) = starts.get(partition) else { continue };
-                    let gap = gaps.remove(partition);
-                    if let (Some(gap), OnGap::Fail) = (&gap, request.route.on_gap) {
-                        prepared.gaps.push((partition.clone(), gap.clone()));
+                    let (partition, topic) = (partition.clone(), topic.clone());
+                    if let Some((from, note)) =
+                        request.known.get(&partition).filter(|_| request.running.contains(&partition))
+                    {
+                        let (from, note, skipped) = (*from, note.clone(), None);
+                        prepared.partitions.push(Ready { partition, topic, from, note, skipped });
                         continue;
                     }
-                    prepared.partitions.push(ready(
-                        partition,
-                        &topic,
-                        resume,
-                        gap,
-                        ids.get(name).and_then(Option::as_ref),
-                    ));
+                    match compared.remove(&partition) {
+                        Some(Compared { resume, gap: Some(gap), .. }) if request.route.on_gap == OnGap::Fail => {
+                            prepared.stopped.push((partition, gap, resume));
+                        }
+                        Some(compared) => prepared.partitions.push(ready(partition, topic, compared)),
+                        None => {}
+                    }
                 }
             }
             // one topic's trouble is its own; trouble with the cluster is everybody's
@@ -216,10 +217,9 @@ fn tell_of_strangers(
     request: &Request,
     source_topic: &str,
     topic: &TargetTopic,
-    starts: &HashMap<TopicPartition, Resume>,
+    fresh: &HashSet<TopicPartition>,
 ) {
-    let fresh = |(partition, resume): &(&TopicPartition, &Resume)| resume.fresh && *partition.topic == *source_topic;
-    let numbers = starts.iter().filter(fresh).map(|(partition, _)| partition.partition);
+    let numbers = fresh.iter().filter(|tp| *tp.topic == *source_topic).map(|tp| tp.partition);
     let there: Vec<TopicPartition> = numbers
         .filter(|number| *number < topic.partitions)
         .map(|number| TopicPartition::new(topic.name.clone(), number))
@@ -233,24 +233,10 @@ fn tell_of_strangers(
 }
 
 /// A partition that can be copied, behind its gap where it has one.
-fn ready(
-    partition: &TopicPartition,
-    topic: &Arc<TargetTopic>,
-    resume: &Resume,
-    skipped: Option<Gap>,
-    id: Option<&String>,
-) -> Ready {
-    let (partition, topic, mut note) = (partition.clone(), topic.clone(), resume.note.clone());
-    let from = skipped.as_ref().map_or(resume.from, |gap| gap.resume);
-    if let Some(gap) = &skipped {
-        note.skip(Skipped { from: gap.from, to: gap.to, kind: gap.kind });
-        match gap.kind {
-            GapKind::Trimmed => {}
-            GapKind::Truncated => note.epochs.retain(|(_, first)| *first < gap.resume),
-            GapKind::Recreated => (note.topic_id, note.start, note.epochs) = (None, Some(from), Vec::new()),
-        }
-    }
-    note.topic_id = id.cloned().or(note.topic_id);
+fn ready(partition: TopicPartition, topic: Arc<TargetTopic>, compared: Compared) -> Ready {
+    let Compared { resume, source, gap } = compared;
+    let skipped = gap.map(|gap| (gap, source.end));
+    let (from, note) = gap.map_or((resume.from, resume.note.clone()), |gap| gap.passed(&resume.note, &source));
     Ready { partition, topic, from, note, skipped }
 }
 
@@ -304,13 +290,18 @@ fn make_ready(
 /// New starts are committed at once, before anything is copied: that is how a later process knows them from newborn
 /// ones. At the first start ever one process does so for the partitions of all processes, or they would take each other's
 /// commits for a sign that theirs are newborn.
-fn starts(clients: &Clients, request: &Request) -> Result<(TopicIds, HashMap<TopicPartition, Resume>), Fault> {
+fn starts(clients: &Clients, request: &Request) -> Result<(Ids, HashMap<TopicPartition, Resume>), Fault> {
     let ids = clients.source.topic_ids(request.topics.keys().map(String::as_str))?;
     let mut starts: HashMap<TopicPartition, (i64, Note)> = request.known.clone();
     let unknown: Vec<TopicPartition> =
         request.partitions.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
-    let fresh =
-        if unknown.is_empty() { HashMap::new() } else { unknown_starts(clients, request, &unknown, &mut starts)? };
+    let mut in_group = HashSet::new();
+    let mut fresh = HashMap::new();
+    if !unknown.is_empty() {
+        let committed = committed(clients, request, &unknown)?;
+        in_group.extend(committed.keys().cloned());
+        fresh = unknown_starts(clients, request, (&unknown, &ids), committed, &mut starts)?;
+    }
     if let Some(group) = &clients.group
         && !fresh.is_empty()
     {
@@ -329,35 +320,38 @@ fn starts(clients: &Clients, request: &Request) -> Result<(TopicIds, HashMap<Top
     }
     let is_fresh: HashSet<TopicPartition> = fresh.keys().cloned().collect();
     for (partition, offset) in fresh {
-        let note =
-            Note { topic_id: ids.get(&*partition.topic).cloned().flatten(), start: Some(offset), ..Note::default() };
+        let topic_id = ids.get(&*partition.topic).cloned().flatten();
+        let note = Note { topic_id, start: Some(offset), ..Note::default() };
         starts.entry(partition).or_insert((offset, note));
     }
-    let resume = |(partition, (from, note))| {
-        let end = request.ends.get(&partition).copied();
-        let fresh = is_fresh.contains(&partition);
-        (partition, Resume { from, note, end, fresh })
+    let resume = |(partition, (from, note)): (TopicPartition, (i64, Note))| {
+        let end = request.progress.end(&partition, note.topic_id.clone());
+        let (fresh, in_group) = (is_fresh.contains(&partition), in_group.contains(&partition));
+        (partition, Resume { from, note, end, fresh, in_group })
     };
-    // one whose topic had an id and is not there now is looked at when it is back
-    let is_there = |(partition, (_, note)): &(TopicPartition, (i64, Note))| {
-        request.partitions.contains(partition) && (note.topic_id.is_none() || ids.contains_key(&*partition.topic))
-    };
-    let resumes = starts.into_iter().filter(is_there).map(resume).collect();
-    Ok((ids, resumes))
+    let wanted =
+        |partition: &TopicPartition| request.partitions.contains(partition) && !request.running.contains(partition);
+    Ok((ids, starts.into_iter().filter(|(partition, _)| wanted(partition)).map(resume).collect()))
+}
+
+/// What the group has of these partitions; at the first start, of all.
+fn committed(
+    clients: &Clients,
+    request: &Request,
+    unknown: &[TopicPartition],
+) -> Result<HashMap<TopicPartition, (i64, Note)>, Fault> {
+    let asked = if request.first { partitions_of(&request.all) } else { unknown.to_vec() };
+    clients.group.as_ref().map_or_else(|| Ok(HashMap::new()), |group| group.committed_with_notes(&asked))
 }
 
 /// Adds what is committed, or was known formerly, to the starts; returns where the others begin, which nobody has begun with.
 fn unknown_starts(
     clients: &Clients,
     request: &Request,
-    unknown: &[TopicPartition],
+    (unknown, ids): (&[TopicPartition], &Ids),
+    committed: HashMap<TopicPartition, (i64, Note)>,
     starts: &mut HashMap<TopicPartition, (i64, Note)>,
 ) -> Result<HashMap<TopicPartition, i64>, Fault> {
-    let asked = if request.first { partitions_of(&request.all) } else { unknown.to_vec() };
-    let committed = match &clients.group {
-        Some(group) => group.committed_with_notes(&asked)?,
-        None => HashMap::new(),
-    };
     let first_ever = request.first && committed.is_empty() && starts.is_empty() && request.former.is_empty();
     starts.extend(committed);
     if first_ever {
@@ -365,7 +359,7 @@ fn unknown_starts(
             let reason = "another process that shares this route has not said yet where it starts";
             return Err(Fault::new(FaultClass::System, reason));
         }
-        return starting_offsets(&clients.source, &request.route.start, &asked);
+        return starting_offsets(&clients.source, &request.route.start, &partitions_of(&request.all));
     }
     // the commits of a topic that is deleted are deleted with it: what was known of it here is all that is left
     for partition in unknown {
@@ -373,7 +367,8 @@ fn unknown_starts(
             starts.entry(partition.clone()).or_insert_with(|| former.clone());
         }
     }
-    let newborn: Vec<TopicPartition> = unknown.iter().filter(|tp| !starts.contains_key(*tp)).cloned().collect();
+    let is_newborn = |tp: &&TopicPartition| !starts.contains_key(*tp) && ids.contains_key(&*tp.topic);
+    let newborn: Vec<TopicPartition> = unknown.iter().filter(is_newborn).cloned().collect();
     clients.source.offsets(&newborn, OffsetAt::Earliest)
 }
 

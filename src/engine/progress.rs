@@ -2,14 +2,13 @@
 //!
 //! They are kept outside the actors, so that a new generation of an actor goes on where the last one got to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 
 use crate::domain::detach::Load;
-use crate::domain::gap::add_epochs;
 use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
 
@@ -24,10 +23,8 @@ pub struct Progress {
     live: DashMap<TopicPartition, i64>,
     /// The end offsets that were seen when the route started.
     goals: DashMap<TopicPartition, i64>,
-    /// The furthest ends that were seen.
-    ends: DashMap<TopicPartition, i64>,
-    /// Which leaders wrote the records that were read, as in [`Note::epochs`].
-    epochs: DashMap<TopicPartition, Vec<(i32, i64)>>,
+    /// The furthest ends that were seen, by the id of the topic: another one of its name has ends of its own.
+    ends: DashMap<(TopicPartition, Option<String>), i64>,
     /// What was known of partitions that were taken away: where their topic was deleted, nobody else knows any more.
     former: DashMap<(TargetIndex, TopicPartition), (i64, Note)>,
     /// Gaps that were found, by topic.
@@ -45,9 +42,17 @@ pub struct Progress {
 #[derive(Clone, Debug)]
 struct Mark {
     watermark: i64,
-    committed: Option<i64>,
-    /// What is committed with it; without the epochs, which are the source's.
+    /// What is to be committed with it.
     note: Note,
+    committed: Option<(i64, Note)>,
+    /// Whether its partition stands at a gap: somebody may set another offset in the group.
+    held: bool,
+}
+
+impl Mark {
+    fn is_committed(&self) -> bool {
+        self.committed.as_ref().is_some_and(|(offset, note)| *offset == self.watermark && *note == self.note)
+    }
 }
 
 /// A watermark with what is to be kept with it.
@@ -109,6 +114,8 @@ pub struct Tally {
     pub restarts: AtomicU64,
     /// Produce requests that got no answer in time.
     pub timed_out: AtomicU64,
+    /// Gaps that were found.
+    pub gaps: AtomicU64,
 }
 
 /// What one life of a target holds. A new life counts from nothing, and an old one can't spoil its count.
@@ -156,7 +163,6 @@ impl Progress {
             live: DashMap::new(),
             goals: DashMap::new(),
             ends: DashMap::new(),
-            epochs: DashMap::new(),
             former: DashMap::new(),
             gaps: DashMap::new(),
             assignments: DashMap::new(),
@@ -176,55 +182,60 @@ impl Progress {
     /// A target begins, or begins again, at this offset: the one place where a watermark may fall, as it does where the source
     /// was cut off or the topic is another one. `note`: what is kept with it.
     pub fn begin(&self, target: TargetIndex, partition: &TopicPartition, watermark: i64, note: Note) {
-        add_epochs(&mut self.epochs.entry(partition.clone()).or_default(), &note.epochs);
-        let note = Note { epochs: Vec::new(), ..note };
         self.former.remove(&(target, partition.clone()));
-        self.marks.insert((target, partition.clone()), Mark { watermark, committed: None, note });
+        self.marks.insert((target, partition.clone()), Mark { watermark, note, committed: None, held: false });
     }
 
-    /// Notes which leaders wrote what was read.
-    pub fn observe(&self, partition: &TopicPartition, epochs: &[(i32, i64)]) {
-        if !epochs.is_empty() {
-            add_epochs(&mut self.epochs.entry(partition.clone()).or_default(), epochs);
+    /// A partition stands at a gap. `in_group`: whether the group has this offset, with this note. It is committed otherwise: with
+    /// a topic Kafka deletes what was committed for it, and the next process has to know.
+    pub fn hold(&self, target: TargetIndex, partition: &TopicPartition, watermark: i64, note: &Note, in_group: bool) {
+        let committed = in_group.then(|| (watermark, note.clone()));
+        let mark = Mark { watermark, note: note.clone(), committed, held: true };
+        self.marks.insert((target, partition.clone()), mark);
+    }
+
+    /// Notes that records from `first` on, which a target has, are of this leader epoch.
+    pub fn see_epoch(&self, target: TargetIndex, partition: &TopicPartition, epoch: i32, first: i64) {
+        if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone())) {
+            mark.note.see_epoch(epoch, first);
         }
     }
 
-    /// The source was cut off at an offset: who wrote what was above it is of no interest any more.
-    pub fn cut_off(&self, partition: &TopicPartition, at: i64) {
-        if let Some(mut history) = self.epochs.get_mut(partition) {
-            history.retain(|(_, first)| *first < at);
-        }
-        self.ends.remove(partition);
-        self.live.remove(partition);
-    }
-
-    /// The watermark of a target partition, with what is kept with it.
-    pub fn noted(&self, target: TargetIndex, partition: &TopicPartition) -> Option<(i64, Note)> {
+    /// The watermark of a target partition with what is kept with it, unless somebody else may have set another one.
+    pub fn known(&self, target: TargetIndex, partition: &TopicPartition) -> Option<(i64, Note)> {
         let mark = self.marks.get(&(target, partition.clone()))?;
-        Some((mark.watermark, self.note_of(partition, &mark)))
+        (!mark.held || !mark.is_committed()).then(|| (mark.watermark, mark.note.clone()))
     }
 
-    fn note_of(&self, partition: &TopicPartition, mark: &Mark) -> Note {
-        let epochs = self.epochs.get(partition).map(|history| history.clone()).unwrap_or_default();
-        let mut note = Note { epochs, ..mark.note.clone() };
-        note.epochs.retain(|(_, first)| *first < mark.watermark);
-        note.trim();
-        note
+    /// What is committed for partitions that stand at a gap.
+    pub fn held(&self, target: TargetIndex) -> Vec<Noted> {
+        let held = self.marks.iter().filter(|mark| mark.key().0 == target && mark.held && mark.is_committed());
+        held.map(|mark| (mark.key().1.clone(), mark.watermark, mark.note.clone())).collect()
     }
 
-    /// Whether all that is known of a target partition is committed.
-    pub fn is_committed(&self, target: TargetIndex, partition: &TopicPartition) -> bool {
-        self.marks.get(&(target, partition.clone())).is_some_and(|mark| mark.committed == Some(mark.watermark))
+    /// The partitions that are copied from topics which have other ids now.
+    pub fn recreated(&self, ids: &BTreeMap<String, Option<String>>) -> BTreeSet<TopicPartition> {
+        let other = |mark: &Mark, topic: &str| {
+            let now = ids.get(topic).and_then(Option::as_ref);
+            mark.note.topic_id.as_ref().zip(now).is_some_and(|(then, now)| then != now)
+        };
+        let changed = self.marks.iter().filter(|mark| !mark.held && other(mark, &mark.key().1.topic));
+        changed.map(|mark| mark.key().1.clone()).collect()
     }
 
     /// What was known of a partition before it was taken away.
+    /// What stands at a gap is the same: nobody but this process may know of it.
     pub fn former(&self, target: TargetIndex, partition: &TopicPartition) -> Option<(i64, Note)> {
-        self.former.get(&(target, partition.clone())).map(|former| former.clone())
+        let key = (target, partition.clone());
+        let held =
+            || Some(self.marks.get(&key).filter(|mark| mark.held)?).map(|mark| (mark.watermark, mark.note.clone()));
+        self.former.get(&key).map(|former| former.clone()).or_else(held)
     }
 
     /// Counts a gap.
-    pub fn count_gap(&self, partition: &TopicPartition) {
+    pub fn count_gap(&self, target: TargetIndex, partition: &TopicPartition) {
         *self.gaps.entry(partition.topic.clone()).or_default() += 1;
+        self.targets[target].tally.gaps.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many gaps were found.
@@ -232,25 +243,36 @@ impl Progress {
         self.gaps.iter().map(|count| *count).sum()
     }
 
-    /// Notes ends of the source.
-    pub fn saw_ends<'a>(&self, ends: impl Iterator<Item = (&'a TopicPartition, &'a i64)>) {
+    /// Notes ends of the source; `ids` has those of its topics.
+    pub fn saw_ends(&self, ends: &HashMap<TopicPartition, i64>, ids: &BTreeMap<String, Option<String>>) {
         for (partition, end) in ends {
-            let mut furthest = self.ends.entry(partition.clone()).or_insert(*end);
-            *furthest = (*furthest).max(*end);
+            let id = ids.get(&*partition.topic).cloned().flatten();
+            self.saw_end(partition, id, *end);
         }
     }
 
-    /// The furthest end of a partition that was seen.
-    pub fn end(&self, partition: &TopicPartition) -> Option<i64> {
-        let live = self.live(partition);
-        self.ends.get(partition).map(|end| *end).max(live)
+    fn saw_end(&self, partition: &TopicPartition, id: Option<String>, end: i64) {
+        let mut furthest = self.ends.entry((partition.clone(), id)).or_insert(end);
+        *furthest = end.max(*furthest);
     }
 
-    /// The topic is another one: its ends and leaders are its own.
-    pub fn is_another(&self, partition: &TopicPartition) {
-        self.ends.remove(partition);
-        self.epochs.remove(partition);
-        self.live.remove(partition);
+    /// The furthest end that was seen of a partition of this topic.
+    pub fn end(&self, partition: &TopicPartition, id: Option<String>) -> Option<i64> {
+        self.ends.get(&(partition.clone(), id)).map(|end| *end)
+    }
+
+    /// The shared read of a partition has ended: so far the topic was seen that its targets copy.
+    pub fn end_live(&self, partition: &TopicPartition) {
+        let Some((_, live)) = self.live.remove(partition) else { return };
+        let id = self.marks.iter().find(|mark| mark.key().1 == *partition).and_then(|mark| mark.note.topic_id.clone());
+        self.saw_end(partition, id, live);
+    }
+
+    /// The source does not reach a goal any more: what it has is the goal.
+    pub fn lower_goal(&self, partition: &TopicPartition, end: i64) {
+        if let Some(mut goal) = self.goals.get_mut(partition) {
+            *goal = end.min(*goal);
+        }
     }
 
     /// The watermark of a target partition.
@@ -258,12 +280,12 @@ impl Progress {
         self.marks.get(&(target, partition.clone())).map(|mark| mark.watermark)
     }
 
-    /// The watermarks of a target that have to be committed; all of them, if asked for.
+    /// The watermarks of a target that have to be committed; all of them, if asked for, but those that stand at a gap.
     pub fn to_commit(&self, target: TargetIndex, all: bool) -> Vec<Noted> {
         self.marks
             .iter()
-            .filter(|mark| mark.key().0 == target && (all || mark.committed != Some(mark.watermark)))
-            .map(|mark| (mark.key().1.clone(), mark.watermark, self.note_of(&mark.key().1, &mark)))
+            .filter(|mark| mark.key().0 == target && ((all && !mark.held) || !mark.is_committed()))
+            .map(|mark| (mark.key().1.clone(), mark.watermark, mark.note.clone()))
             .collect()
     }
 
@@ -283,12 +305,12 @@ impl Progress {
 
     fn forget(&self, partition: &TopicPartition) {
         for target in 0..self.targets.len() {
-            if let Some(noted) = self.noted(target, partition) {
+            let noted = self.marks.get(&(target, partition.clone())).map(|mark| (mark.watermark, mark.note.clone()));
+            if let Some(noted) = noted {
                 self.former.insert((target, partition.clone()), noted);
             }
         }
         self.marks.retain(|(_, marked), _| marked != partition);
-        self.epochs.remove(partition);
         self.live.remove(partition);
     }
 
@@ -314,9 +336,10 @@ impl Progress {
         let mut put_back = Vec::new();
         for (partition, found) in found {
             if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone()))
-                && let Some(committed) = mark.committed.filter(|committed| committed > found)
+                && let Some(committed) = mark.committed.as_ref().map(|(committed, _)| *committed)
+                && committed > *found
             {
-                mark.committed = Some(*found);
+                mark.committed = None;
                 put_back.push((partition.clone(), committed, *found));
             }
         }
@@ -325,15 +348,15 @@ impl Progress {
 
     /// What this process has committed for a target.
     pub fn all_committed(&self, target: TargetIndex) -> Vec<TopicPartition> {
-        let own = self.marks.iter().filter(|mark| mark.key().0 == target && mark.committed.is_some());
+        let own = self.marks.iter().filter(|mark| mark.key().0 == target && mark.committed.is_some() && !mark.held);
         own.map(|mark| mark.key().1.clone()).collect()
     }
 
     /// Notes what was committed.
     pub fn committed(&self, target: TargetIndex, offsets: &[Noted]) {
-        for (partition, offset, _) in offsets {
+        for (partition, offset, note) in offsets {
             if let Some(mut mark) = self.marks.get_mut(&(target, partition.clone())) {
-                mark.committed = Some(*offset);
+                mark.committed = Some((*offset, note.clone()));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! How a target becomes ready for what it does not write yet: prepared on a thread that may block, tried again as its policy says,
 //! and given its partitions.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -10,18 +10,17 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tokio::task::spawn_blocking;
 
 use super::clock::now;
+use super::gaps::Resume;
 use super::messages::Adopt;
-use super::preparation::{Clients, Prepared, Ready, Request, Topics, group_name, prepare};
-use super::progress::Progress;
+use super::preparation::{Clients, Prepared, Ready, Request, Topics, prepare};
 use super::retries::What;
 use super::route::{Index, Route};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::gap::{Gap, GapKind};
-use crate::domain::note::Note;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::Admin;
-use crate::kafka::group::Group;
+use crate::kafka::group::{Group, group_name};
 use crate::plan::{RoutePlan, TargetPlan};
 
 /// What was so when a preparation began.
@@ -76,9 +75,10 @@ impl Route {
             target: route.targets[index].clone(),
             route,
             topics,
-            known: known(progress, index, &partitions, &slot.gaps),
+            known: each(&partitions, |tp| progress.known(index, tp)),
             former: each(&partitions, |tp| progress.former(index, tp)),
-            ends: each(&partitions, |tp| progress.end(tp)),
+            running: slot.written.clone(),
+            progress: progress.clone(),
             all: self.topics.clone(),
             first: !slot.prepared_once,
             leads: self.ownership.leads(&self.topics),
@@ -100,8 +100,13 @@ impl Route {
         let outcome = outcome.and_then(|(topics, mut prepared)| {
             // one that was taken away meanwhile may have gone on elsewhere, even if it is back
             let is_ours = |tp: &TopicPartition| asked.assignments.get(tp) == Some(&self.ownership.assignment(tp));
-            prepared.partitions.retain(|ready| is_ours(&ready.partition));
-            prepared.gaps.retain(|(partition, _)| is_ours(partition));
+            // nor is one of interest that was written then and has been let go of since: it is looked at anew
+            let slot = &self.targets[index];
+            let is_let_go = |tp: &TopicPartition| {
+                slot.leaving.contains_key(tp) || (asked.written.contains(tp) && !slot.written.contains(tp))
+            };
+            prepared.partitions.retain(|ready| is_ours(&ready.partition) && !is_let_go(&ready.partition));
+            prepared.stopped.retain(|(partition, ..)| is_ours(partition) && !is_let_go(partition));
             self.adopt(index, &topics, prepared, ctx)
         });
         match outcome {
@@ -192,7 +197,9 @@ impl Route {
             }
             slot.refused.insert(topic, fault);
         }
-        self.stop_at_gaps(index, prepared.gaps);
+        for (partition, gap, resume) in prepared.stopped {
+            self.stop_at_gap(index, &partition, gap, &resume);
+        }
         for ready in prepared.partitions {
             self.begin(index, ready);
         }
@@ -200,53 +207,39 @@ impl Route {
         Ok(())
     }
 
-    fn stop_at_gaps(&mut self, index: Index, gaps: Vec<(TopicPartition, Gap)>) {
+    fn stop_at_gap(&mut self, index: Index, partition: &TopicPartition, gap: Gap, resume: &Resume) {
         let (plan, slot) = (&self.params.plan, &mut self.targets[index]);
         let name = plan.targets[index].name();
-        for (partition, gap) in gaps {
-            slot.gaps.insert(partition.clone(), stopped_by(plan, name, &partition, &gap));
-            if slot.told.get(&partition) != Some(&gap) {
-                self.params.lasting.progress.count_gap(&partition);
-                tell_gap(plan, name, &partition, &gap);
-                slot.told.insert(partition, gap);
-            }
+        slot.gaps.insert(partition.clone(), stopped_by(plan, name, partition, &gap));
+        self.params.lasting.progress.hold(index, partition, resume.from, &resume.note, resume.in_group);
+        if slot.told.insert(partition.clone(), gap) != Some(gap) {
+            self.params.lasting.progress.count_gap(index, partition);
+            tell_gap(plan, name, partition, &gap);
         }
+        self.is_looked_at(index, partition);
     }
 
     /// Has the target begin with a partition, behind its gap where it has one.
     fn begin(&mut self, index: Index, ready: Ready) {
         let Ready { partition, topic, from, note, skipped } = ready;
         let (plan, progress) = (&self.params.plan, &self.params.lasting.progress);
-        if let Some(gap) = &skipped {
-            progress.count_gap(&partition);
+        if let Some((gap, end)) = &skipped {
+            progress.count_gap(index, &partition);
             tell_gap(plan, plan.targets[index].name(), &partition, gap);
-            match gap.kind {
-                GapKind::Trimmed => {}
-                GapKind::Truncated => progress.cut_off(&partition, gap.resume),
-                GapKind::Recreated => progress.is_another(&partition),
+            if gap.kind != GapKind::Trimmed {
+                progress.lower_goal(&partition, *end);
             }
         }
         let slot = &mut self.targets[index];
-        slot.written.insert(partition.clone());
         slot.gaps.remove(&partition);
         slot.told.remove(&partition);
-        if let Some(cast) = &slot.cast {
-            cast.producer.addr().do_send(Adopt { partition, topic, from, note });
+        if slot.written.insert(partition.clone()) {
+            self.is_looked_at(index, &partition);
+        }
+        if let Some(producer) = self.targets[index].producer() {
+            producer.do_send(Adopt { partition, topic, from, note });
         }
     }
-}
-
-/// Watermarks that this process knows already.
-fn known(
-    progress: &Progress,
-    index: Index,
-    partitions: &[TopicPartition],
-    gaps: &BTreeMap<TopicPartition, Fault>,
-) -> HashMap<TopicPartition, (i64, Note)> {
-    // where a gap stopped a partition, somebody may have set the group's offset meanwhile
-    let elsewhere = |tp: &TopicPartition| gaps.contains_key(tp) && progress.is_committed(index, tp);
-    let of = |tp: &TopicPartition| progress.noted(index, tp).map(|noted| (tp.clone(), noted));
-    partitions.iter().filter(|tp| !elsewhere(tp)).filter_map(of).collect()
 }
 
 /// Says that the source does not have what a target needs, and what is done about it.

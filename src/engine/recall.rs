@@ -1,35 +1,26 @@
 //! Partitions that targets let go of while they run: to be another process's, or to be begun with anew because the source does not
-//! have what comes next. What is with the writers is finished first, so that the watermarks are final.
+//! have what comes next. What was begun is finished first, so that the watermarks are final.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler};
 
-use super::messages::{Child, ChildGone, End, Forget, Release, Released};
+use super::gaps::Ids;
+use super::messages::{Child, ChildGone, End, Finish, Forget, Release, Released};
 use super::refusals::millis;
 use super::retries::What;
 use super::route::{Index, Route};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::admin::TopicIds;
 
-/// A partition that targets are to let go of.
+/// A partition that is to be given back.
 #[derive(Debug)]
 pub(super) struct Recall {
     /// The targets that still have something of it under way.
     holders: HashSet<Index>,
-    then: Then,
-    /// Which one it is: what is late of another one is not of this.
+    /// Which recall it is: what is late of another one is not of this.
     number: u64,
-}
-
-/// What follows once nobody has anything of it any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Then {
-    /// It is given back to the group.
-    GiveBack,
-    /// These targets begin with it anew, where the source has something for them. `shared`: the shared read as well.
-    Begin { targets: Vec<Index>, shared: bool },
 }
 
 impl Route {
@@ -37,29 +28,16 @@ impl Route {
     pub(super) fn recall_for_others(&mut self, partitions: &[TopicPartition], ctx: &mut Context<Self>) {
         for partition in partitions {
             self.stop_shared_read(partition);
-            self.recall(partition, (0..self.targets.len()).collect(), Then::GiveBack, ctx);
+            let holders = (0..self.targets.len()).filter(|index| self.releases(*index, partition)).collect();
+            self.recalled += 1;
+            self.recalls.insert(partition.clone(), Recall { holders, number: self.recalled });
+            let (late, number) = (partition.clone(), self.recalled);
+            ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, number, ctx));
         }
         self.go_on_with_recalls(ctx);
     }
 
-    /// Has a target, or all of them and the shared read, begin with a partition anew: whether the source has what it needs is
-    /// looked at then.
-    pub(super) fn look_again(&mut self, partition: &TopicPartition, target: Option<Index>, ctx: &mut Context<Self>) {
-        if self.stopping.is_some() || self.recalls.contains_key(partition) || !self.ownership.owns(partition) {
-            return;
-        }
-        let targets: Vec<Index> = target.map_or_else(|| (0..self.targets.len()).collect(), |target| vec![target]);
-        if target.is_none() {
-            self.stop_shared_read(partition);
-            // nobody reads it before that is known
-            self.resting.insert(partition.clone());
-        }
-        let then = Then::Begin { targets: targets.clone(), shared: target.is_none() };
-        self.recall(partition, targets, then, ctx);
-        self.go_on_with_recalls(ctx);
-    }
-
-    /// A read can't go on where it is: at once it is looked why; where that helps for no longer than the next read, after a while.
+    /// A read can't go on where it is: it is looked why. `target`: the one whose own read it is; `None` for the shared read.
     pub(super) fn lost_read(
         &mut self,
         partition: &TopicPartition,
@@ -67,44 +45,109 @@ impl Route {
         fault: &Fault,
         ctx: &mut Context<Self>,
     ) {
-        let (attempt, delay) =
-            self.params.lasting.retries.failed_again(&What::Read(target, partition.clone()), FaultClass::System);
-        tracing::warn!(route = %self.name(), %partition, attempt, "the source is looked at: {fault}");
-        if attempt <= 1 {
-            return self.look_again(partition, target, ctx);
+        if self.stopping.is_some() || !self.ownership.owns(partition) || self.recalls.contains_key(partition) {
+            return;
         }
-        tracing::debug!(route = %self.name(), %partition, delay_ms = millis(delay), "again and again");
-        if target.is_none() {
-            let reason = fault.reason.clone();
-            self.params.lasting.status.change(|facts| drop(facts.unreadable.insert(partition.clone(), reason)));
+        // it may be a moment's trouble, and where nothing is found it must not be looked for again and again
+        let what = What::Read(target, partition.clone());
+        let (attempt, delay) = self.params.lasting.retries.failed_again(&what, FaultClass::System);
+        tracing::warn!(route = %self.name(), %partition, attempt, retry_ms = millis(delay), "the source is looked at: {fault}");
+        let (status, reason) = (&self.params.lasting.status, fault.reason.clone());
+        if let Some(index) = target {
+            status.change_target(index, |facts| drop(facts.unreadable.insert(partition.clone(), reason)));
+            return self.leave(index, partition, Finish::Read, delay);
         }
-        let partition = partition.clone();
-        ctx.run_later(delay, move |this, ctx| this.look_again(&partition, target, ctx));
+        self.begin_anew(partition, Finish::Read, delay, ctx);
+        self.params.lasting.status.change(|facts| drop(facts.unreadable.insert(partition.clone(), reason)));
     }
 
-    /// Partitions of topics that are not the same any more.
-    pub(super) fn recreated(&mut self, ids: &TopicIds) -> HashSet<TopicPartition> {
-        let is_other = |topic: &str| matches!((self.ids.get(topic), ids.get(topic)), (Some(Some(was)), Some(Some(is))) if was != is);
-        let mut partitions = self.ownership.of(&self.topics);
-        partitions.retain(|partition| is_other(&partition.topic));
-        // what is not there now may come back, as another
-        self.ids.extend(ids.clone());
-        partitions.into_iter().collect()
+    /// Topics that have other ids than those that are copied are others: what is read of them now is read at the wrong offsets.
+    pub(super) fn compare_ids(&mut self, ids: &Ids, ctx: &mut Context<Self>) {
+        for partition in self.params.lasting.progress.recreated(ids) {
+            let reads = self
+                .targets
+                .iter()
+                .any(|slot| slot.written.contains(&partition) && !slot.leaving.contains_key(&partition));
+            if reads && !self.recalls.contains_key(&partition) {
+                tracing::warn!(route = %self.name(), %partition, "the source is looked at: the topic is another one of that name");
+                self.begin_anew(&partition, Finish::WithWriter, Duration::ZERO, ctx);
+            }
+        }
+    }
+
+    /// What was deleted is not read any more, and not waited for. What is there again is made ready as any other.
+    pub(super) fn forget_deleted(&mut self, ctx: &mut Context<Self>) {
+        let is_there =
+            |tp: &TopicPartition| self.topics.get(&*tp.topic).is_some_and(|partitions| tp.partition < *partitions);
+        let back: Vec<_> = self.deleted.iter().filter(|tp| is_there(tp)).cloned().collect();
+        let gone: Vec<_> = self.consumers.keys().filter(|tp| !is_there(tp)).cloned().collect();
+        for partition in back {
+            self.deleted.remove(&partition);
+            self.broken.remove(&partition);
+        }
+        for partition in gone {
+            self.begin_anew(&partition, Finish::Read, Duration::ZERO, ctx);
+            let alias = &self.params.plan.source.alias;
+            tracing::warn!(route = %self.params.plan.name, %partition, "cluster {alias} does not have it any more: it was deleted");
+            let fault = Fault::new(
+                FaultClass::Config,
+                format!("cluster {alias} does not have {partition} any more: it was deleted"),
+            );
+            self.broken.insert(partition.clone(), fault);
+            self.deleted.insert(partition);
+        }
     }
 
     fn stop_shared_read(&mut self, partition: &TopicPartition) {
+        self.params.lasting.progress.end_live(partition);
         self.consumers.remove(partition);
         self.stands.remove(partition);
         self.broken.remove(partition);
         self.params.lasting.status.change(|facts| drop(facts.unreadable.remove(partition)));
     }
 
-    fn recall(&mut self, partition: &TopicPartition, targets: Vec<Index>, then: Then, ctx: &mut Context<Self>) {
-        let holders = targets.into_iter().filter(|index| self.releases(*index, partition)).collect();
-        self.recalled += 1;
-        let (late, number) = (partition.clone(), self.recalled);
-        self.recalls.insert(partition.clone(), Recall { holders, then, number });
-        ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, number, ctx));
+    /// Ends the shared read of a partition, and has each target begin with it anew once it has let go of it: they do not wait for
+    /// each other.
+    fn begin_anew(&mut self, partition: &TopicPartition, finish: Finish, delay: Duration, ctx: &mut Context<Self>) {
+        self.stop_shared_read(partition);
+        self.forget_followers(partition);
+        for index in 0..self.targets.len() {
+            self.leave(index, partition, finish, delay);
+        }
+        if let Err(fault) = self.spawn_consumers(ctx) {
+            tracing::error!(route = %self.name(), "{fault}");
+        }
+    }
+
+    /// Has a target let go of a partition; it is made ready for it anew after that.
+    fn leave(&mut self, index: Index, partition: &TopicPartition, finish: Finish, delay: Duration) {
+        let slot = &mut self.targets[index];
+        let Some(producer) = slot.producer().cloned() else { return };
+        if slot.written.contains(partition) {
+            slot.leaving.insert(partition.clone(), delay);
+            producer.do_send(Release { partition: partition.clone(), finish });
+        }
+    }
+
+    /// A target has let go of a partition, and is to be made ready for it anew.
+    fn has_left(&mut self, index: Index, partition: &TopicPartition, ctx: &mut Context<Self>) {
+        let slot = &mut self.targets[index];
+        let Some(delay) = slot.leaving.get(partition).copied() else { return };
+        slot.written.remove(partition);
+        let (partition, generation) = (partition.clone(), slot.generation);
+        ctx.run_later(delay, move |this, ctx| {
+            let slot = &mut this.targets[index];
+            if slot.generation == generation && slot.leaving.remove(&partition).is_some() {
+                this.prepare_target(index, ctx);
+            }
+        });
+    }
+
+    /// It is known how it is with a partition that could not be read.
+    pub(super) fn is_looked_at(&self, index: Index, partition: &TopicPartition) {
+        let status = &self.params.lasting.status;
+        status.change_target(index, |facts| drop(facts.unreadable.remove(partition)));
+        status.change(|facts| drop(facts.unreadable.remove(partition)));
     }
 
     /// Has a target let go of a partition; says whether that has to be waited for.
@@ -113,7 +156,7 @@ impl Route {
         self.tell_refused(index);
         match self.targets[index].producer() {
             Some(producer) => {
-                producer.do_send(Release(partition.clone()));
+                producer.do_send(Release { partition: partition.clone(), finish: Finish::WithWriter });
                 true
             }
             None => self.targets[index].is_closing(),
@@ -128,34 +171,12 @@ impl Route {
         self.go_on_with_recalls(ctx);
     }
 
-    /// Whatever follows for partitions that nobody has anything of any more.
+    /// Partitions that nobody has anything of any more are given back.
     pub(super) fn go_on_with_recalls(&mut self, ctx: &mut Context<Self>) {
-        if self.stopping.is_some() {
-            return;
-        }
-        let free = self.recalls.iter().filter(|(_, recall)| recall.holders.is_empty());
-        let free: Vec<(TopicPartition, Then)> = free.map(|(tp, recall)| (tp.clone(), recall.then.clone())).collect();
-        let others: Vec<TopicPartition> =
-            free.iter().filter(|(_, then)| *then == Then::GiveBack).map(|(partition, _)| partition.clone()).collect();
-        self.give_back(others, ctx);
-        for (partition, then) in free {
-            if let Then::Begin { targets, shared } = then {
-                self.begin_anew(&partition, &targets, shared, ctx);
-            }
-        }
-    }
-
-    fn begin_anew(&mut self, partition: &TopicPartition, targets: &[Index], shared: bool, ctx: &mut Context<Self>) {
-        self.recalls.remove(partition);
-        if shared {
-            self.forget_followers(partition);
-            self.resting.remove(partition);
-            if let Err(fault) = self.spawn_consumers(ctx) {
-                tracing::error!(route = %self.name(), "{fault}");
-            }
-        }
-        for target in targets {
-            self.prepare_target(*target, ctx);
+        if self.stopping.is_none() {
+            let free = self.recalls.iter().filter(|(_, recall)| recall.holders.is_empty());
+            let free = free.map(|(partition, _)| partition.clone()).collect();
+            self.give_back(free, ctx);
         }
     }
 
@@ -183,10 +204,13 @@ impl Handler<Released> for Route {
     type Result = ();
 
     fn handle(&mut self, released: Released, ctx: &mut Self::Context) {
-        if released.generation == self.targets[released.target].generation
-            && let Some(recall) = self.recalls.get_mut(&released.partition)
-        {
-            recall.holders.remove(&released.target);
+        let Released { target, partition, generation } = released;
+        if generation != self.targets[target].generation || self.stopping.is_some() {
+            return;
+        }
+        self.has_left(target, &partition, ctx);
+        if let Some(recall) = self.recalls.get_mut(&partition) {
+            recall.holders.remove(&target);
             self.go_on_with_recalls(ctx);
         }
     }

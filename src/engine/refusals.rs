@@ -132,11 +132,13 @@ impl TargetProducer {
         let may_act = self.may_act();
         let Some(feed) = self.feeds.get_mut(partition) else { return };
         let due = feed.retry_at.is_none_or(|at| at <= Instant::now());
-        let stays = feed.with_writer > 0 || feed.diverting.is_some() || feed.releasing || !due;
+        let stays = feed.with_writer > 0 || feed.diverting.is_some() || feed.is_let_go() || !due;
         if self.draining || stays || !may_act {
             return;
         }
-        if std::mem::take(&mut feed.blocked) {
+        if feed.blocked && feed.releasing.is_some() {
+            self.finish_release(partition);
+        } else if std::mem::take(&mut feed.blocked) {
             self.leaving.insert(partition.clone());
             self.ask_again();
         } else if let Some((ticket, positions)) = feed.refused.next_attempt() {

@@ -1,12 +1,12 @@
-//! How a target producer lets go of a partition that another process is to have: what the writer has of it is finished, and the
-//! rest is that process's.
+//! How a target producer lets go of a partition that another process is to have, or that is to be looked at anew: what the writer
+//! has of it is finished, or all that was read.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use actix::Handler;
 
-use super::feed::Mode;
-use super::messages::{Release, Released};
+use super::feed::{Feed, Mode};
+use super::messages::{Finish, Release, Released};
 use super::target_producer::TargetProducer;
 use crate::domain::topic_partition::TopicPartition;
 
@@ -14,7 +14,13 @@ impl TargetProducer {
     /// Lets go of a partition that is to be let go of, once the writer has nothing of it any more. What was refused of it is
     /// above the watermark, so whoever has it next begins there.
     pub(super) fn finish_release(&mut self, partition: &TopicPartition) {
-        let through = |feed: &super::feed::Feed| feed.releasing && feed.with_writer == 0;
+        let finished = |feed: &Feed| match feed.releasing {
+            None => false,
+            Some(Finish::WithWriter) => true,
+            // a partition that is blocked holds nothing
+            Some(Finish::Read) => feed.blocked || (!feed.has_queued() && feed.under_way == 0),
+        };
+        let through = |feed: &Feed| feed.with_writer == 0 && finished(feed);
         if !self.feeds.get(partition).is_some_and(through) {
             return;
         }
@@ -43,11 +49,16 @@ impl TargetProducer {
 impl Handler<Release> for TargetProducer {
     type Result = ();
 
-    fn handle(&mut self, Release(partition): Release, _: &mut Self::Context) {
+    fn handle(&mut self, Release { partition, finish }: Release, _: &mut Self::Context) {
         let Some(feed) = self.feeds.get_mut(&partition) else { return self.say_released(&partition) };
-        feed.releasing = true;
+        // whoever wants less of it decides
+        let finish = if feed.is_let_go() { Finish::WithWriter } else { finish };
+        feed.releasing = Some(finish);
         if feed.mode != Mode::Leaving {
-            self.part_from_shared_read(&partition);
+            self.part_from_reads(&partition, finish);
+        } else if finish == Finish::WithWriter {
+            self.load.backlog.fetch_sub(feed.queued_bytes(), Relaxed);
+            feed.let_go();
         }
         // it is not to come back
         self.leaving.remove(&partition);

@@ -34,7 +34,7 @@ use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::state::{TargetFacts, Trouble};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
-use crate::kafka::admin::{Admin, TopicIds};
+use crate::kafka::admin::Admin;
 use crate::plan::RoutePlan;
 
 /// New topics and partitions have to be noticed within 10 s.
@@ -96,12 +96,12 @@ pub struct Route {
     pub(super) ownership: Ownership,
     /// Whether the group it is in sends its word here.
     pub(super) attends: bool,
-    /// Partitions that their targets are to let go of.
+    /// Partitions that are to be given back, with the targets that still have something of them under way.
     pub(super) recalls: HashMap<TopicPartition, Recall>,
     /// How many there were so far.
     pub(super) recalled: u64,
-    /// The ids of the topics, as they were when they were seen last.
-    pub(super) ids: TopicIds,
+    /// Partitions that were copied, and are not there any more.
+    pub(super) deleted: HashSet<TopicPartition>,
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
@@ -141,7 +141,7 @@ impl Route {
             attends: false,
             recalls: HashMap::new(),
             recalled: 0,
-            ids: TopicIds::new(),
+            deleted: HashSet::new(),
             targets,
             stopping: None,
             reader: None,
@@ -210,16 +210,13 @@ impl Route {
             tracing::warn!(route = %self.name(), "no topic of cluster {} matches: see `anabranch plan`", self.params.plan.source.alias);
         }
         self.source = Some(found.source);
-        let anew = self.recreated(&found.ids);
-        let same = |(partition, _): &(&TopicPartition, &i64)| !anew.contains(*partition);
-        self.params.lasting.progress.saw_ends(found.ends.iter().filter(same));
+        self.params.lasting.progress.saw_ends(&found.ends, &found.ids);
         if self.topics.is_empty() {
             self.params.lasting.progress.set_goals(found.ends);
         }
         self.topics = found.topics;
-        for partition in anew {
-            self.look_again(&partition, None, ctx);
-        }
+        self.compare_ids(&found.ids, ctx);
+        self.forget_deleted(ctx);
         if let Err(fault) = self.share(ctx).and_then(|()| self.spawn_consumers(ctx)) {
             tracing::error!(route = %self.name(), "{fault}");
             self.source_fault = Some(fault);

@@ -238,7 +238,6 @@ impl Handler<BatchRead> for Router {
         }
         shared.next = Some(batch.range.end);
         self.progress.set_live(&batch.partition, batch.range.end);
-        self.progress.observe(&batch.partition, &batch.epochs);
         self.progress.read.add(batch.payload.record_count() as u64, batch.payload.data_bytes());
         let batch = Arc::new(batch);
         for (target, _) in &shared.followers {

@@ -104,6 +104,10 @@ impl Route {
     /// It may not act any more: others may have gone on from what it committed last.
     fn lost(&mut self, why: &str, ctx: &mut Context<Self>) {
         tracing::error!(route = %self.name(), reason = why, "fenced");
+        // nothing that is known of them counts any more, whoever asks
+        for partition in self.ownership.of(&self.topics).iter().chain(self.recalls.keys()) {
+            self.params.lasting.progress.taken(partition);
+        }
         self.end_at_once(ctx);
     }
 

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::gaps::Ids;
 use super::preparation::{Topics, discover, partitions_of};
 use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
-use crate::kafka::admin::{Admin, OffsetAt, TopicIds};
+use crate::kafka::admin::{Admin, OffsetAt};
 use crate::kafka::reader::KafkaReader;
 use crate::plan::RoutePlan;
 
@@ -26,7 +27,7 @@ pub(super) struct Found {
     pub(super) topics: Topics,
     pub(super) unreadable: Vec<Fault>,
     /// The topics' ids, where the cluster tells them.
-    pub(super) ids: TopicIds,
+    pub(super) ids: Ids,
     /// Where the partitions end that were asked for.
     pub(super) ends: HashMap<TopicPartition, i64>,
 }

@@ -24,7 +24,7 @@ use super::hand_over::{Handed, Line, Window};
 use super::letters::Story;
 use super::messages::{
     Adopt, Attach, Attachment, CatchUpFrom, CaughtUp, Child, ChildGone, DeadLettered, Detach, Drain, Drained, End,
-    Leave, Ping, Produce, Released, Renew, WriteNews,
+    Finish, Leave, Ping, Produce, Released, Renew, WriteNews,
 };
 use super::pacer::Pacer;
 use super::progress::{Progress, TargetIndex, TargetLoad, TargetStats};
@@ -159,15 +159,18 @@ impl TargetProducer {
         if self.feeds.contains_key(partition) {
             self.leaving.insert(partition.clone());
             self.stats().tally.detached.fetch_add(1, Relaxed);
-            self.part_from_shared_read(partition);
+            self.part_from_reads(partition, Finish::WithWriter);
         }
     }
 
-    /// Leaves the shared read of a partition: lets go of what has not begun.
-    pub(super) fn part_from_shared_read(&mut self, partition: &TopicPartition) {
+    /// Ends the reads of a partition, the shared one and its own: lets go of what has not begun, unless that is to be finished.
+    pub(super) fn part_from_reads(&mut self, partition: &TopicPartition, finish: Finish) {
         let Some(feed) = self.feeds.get_mut(partition) else { return };
-        self.load.backlog.fetch_sub(feed.queued_bytes(), Relaxed);
-        feed.let_go();
+        let dropped = match finish {
+            Finish::WithWriter => feed.let_go(),
+            Finish::Read => feed.let_go_ahead(),
+        };
+        self.load.backlog.fetch_sub(dropped, Relaxed);
         let turn = feed.turn;
         feed.turn += 1;
         let reads = matches!(feed.mode, Mode::Joining(_) | Mode::CatchingUp);

@@ -1,6 +1,6 @@
 //! A target's place in its route: prepared, running, or waiting to be tried again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::life::Rounds;
 use super::messages::{Child, ChildGone, Drain, TargetReady};
 use super::ownership::Ownership;
 use super::preparation::Topics;
+use super::progress::{Noted, Progress};
 use super::route::{Index, Route};
 use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
@@ -41,6 +42,8 @@ pub(super) struct TargetSlot {
     pub(super) prepared_once: bool,
     /// Partitions that are written.
     pub(super) written: HashSet<TopicPartition>,
+    /// Those of them that it is to let go of, and how long after that it is made ready for them anew.
+    pub(super) leaving: HashMap<TopicPartition, Duration>,
     pub(super) refused: BTreeMap<String, Fault>,
     /// Partitions that can't be read for this target until somebody changes something.
     pub(super) gaps: BTreeMap<TopicPartition, Fault>,
@@ -108,6 +111,7 @@ impl TargetSlot {
     /// A partition is not copied to it here any more.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         self.written.remove(partition);
+        self.leaving.remove(partition);
         self.gaps.remove(partition);
         self.withdrawn.store(true, Relaxed);
     }
@@ -138,6 +142,7 @@ impl TargetSlot {
         let stopped = |name: &str| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == *name);
         let rests = self.looked.is_some_and(|at| now().saturating_sub(at) < CHECK);
         let mut owned = ownership.of(topics);
+        owned.retain(|partition| !self.leaving.contains_key(partition));
         let missing: HashSet<Arc<str>> = owned
             .iter()
             .filter(|partition| !self.written.contains(*partition))
@@ -176,7 +181,9 @@ impl Route {
 
     /// It can again.
     pub(super) fn no_gap(&mut self, index: Index, partition: &TopicPartition) {
-        if self.targets[index].gaps.remove(partition).is_some() {
+        // one that stands at a gap is not read
+        let slot = &mut self.targets[index];
+        if !slot.told.contains_key(partition) && slot.gaps.remove(partition).is_some() {
             self.tell_refused(index);
         }
     }
@@ -194,6 +201,7 @@ impl Route {
         let (attempt, delay) = self.made_anew(&gone);
         let slot = &mut self.targets[index];
         slot.written.clear();
+        slot.leaving.clear();
         (slot.busy, slot.closing) = (true, true);
         let group = if is_escalated(attempt) { slot.group.take() } else { None };
         let stats = &self.params.lasting.progress.targets[index];
@@ -256,14 +264,11 @@ impl Route {
         let slot = &mut self.targets[index];
         let Some(group) = slot.group.clone() else { return };
         let mut offsets = self.params.lasting.progress.to_commit(index, all);
-        // what is to be given back is committed when it is through; what stopped at a gap is for others to set now
-        let (ownership, progress) = (&self.ownership, &self.params.lasting.progress);
-        let stopped =
-            |partition: &TopicPartition| slot.gaps.contains_key(partition) && progress.is_committed(index, partition);
-        offsets.retain(|(partition, ..)| ownership.owns(partition) && !stopped(partition));
-        let mut checked = if check { progress.all_committed(index) } else { Vec::new() };
-        checked.retain(|partition| ownership.owns(partition) && !stopped(partition));
-        if slot.committing || (offsets.is_empty() && !check) {
+        // what is to be given back is committed when it is through
+        offsets.retain(|(partition, ..)| self.ownership.owns(partition));
+        let mut checked = if check { self.params.lasting.progress.all_committed(index) } else { Vec::new() };
+        checked.retain(|partition| self.ownership.owns(partition));
+        if slot.committing || (offsets.is_empty() && !check && !all) {
             return;
         }
         slot.committing = true;
@@ -272,6 +277,9 @@ impl Route {
             // whoever may not act any more must not put back what another process has committed
             if !lasting.may_act() {
                 return Ok::<(), Fault>(());
+            }
+            if all {
+                offsets.extend(still_held(&lasting.progress, index, &group)?);
             }
             if !offsets.is_empty() {
                 group.commit(&offsets)?;
@@ -293,4 +301,17 @@ impl Route {
             }
         }));
     }
+}
+
+/// What is committed for partitions that stand at a gap, where nobody has set anything else: it would expire as all others.
+fn still_held(progress: &Progress, index: Index, group: &Group) -> Result<Vec<Noted>, Fault> {
+    let mut held = progress.held(index);
+    if !held.is_empty() {
+        let partitions: Vec<TopicPartition> = held.iter().map(|(partition, ..)| partition.clone()).collect();
+        let found = group.committed_with_notes(&partitions)?;
+        held.retain(|(partition, at, note)| {
+            found.get(partition).is_some_and(|found| found.0 == *at && found.1 == *note)
+        });
+    }
+    Ok(held)
 }

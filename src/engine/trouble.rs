@@ -203,7 +203,7 @@ impl TargetProducer {
         }
         let mut held: Vec<(TopicPartition, bool)> = Vec::new();
         let releasing: Vec<_> =
-            self.feeds.iter().filter(|(_, feed)| feed.releasing).map(|(tp, _)| tp.clone()).collect();
+            self.feeds.iter().filter(|(_, feed)| feed.releasing.is_some()).map(|(tp, _)| tp.clone()).collect();
         for (partition, feed) in &mut self.feeds {
             let was_there = std::mem::take(&mut feed.with_writer) > 0;
             feed.quiet_since = None;
@@ -215,7 +215,7 @@ impl TargetProducer {
             }
             // a dead letter goes its own way; an envelope was with the writer
             feed.diverting.take_if(|diversion| !diversion.is_letter());
-            if !feed.refused.is_empty() && !feed.releasing {
+            if !feed.refused.is_empty() && !feed.is_let_go() {
                 feed.refused_before = true;
                 held.push((partition.clone(), was_there && feed.diverting.is_none()));
             }

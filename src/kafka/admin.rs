@@ -69,9 +69,6 @@ pub struct NewTopicSpec {
     pub settings: BTreeMap<String, String>,
 }
 
-/// The ids of topics by their names, as base64 text.
-pub type TopicIds = BTreeMap<String, Option<String>>;
-
 /// A client for questions to one cluster. Its calls block.
 pub struct Admin {
     alias: String,
@@ -103,9 +100,12 @@ impl Admin {
         Ok(topics.collect())
     }
 
-    /// The ids of those of the topics that are there, which tell one from another of the same name; `None` where the cluster does
-    /// not tell.
-    pub fn topic_ids<'a>(&self, topics: impl Iterator<Item = &'a str>) -> Result<TopicIds, Fault> {
+    /// The ids of these topics, which tell one from another of the same name; `None` where the cluster tells no ids. Those that are
+    /// not there are left out.
+    pub fn topic_ids<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, Option<String>>, Fault> {
         let topics: Vec<&str> = topics.collect();
         if topics.is_empty() {
             return Ok(BTreeMap::new());

@@ -183,6 +183,13 @@ pub(super) fn reader_config(cluster: &ClusterSpec, prefetch_kib: u64) -> ClientC
     config
 }
 
+/// For a look at single records, whatever became of their transactions.
+pub(super) fn probe_config(cluster: &ClusterSpec) -> ClientConfig {
+    let mut config = reader_config(cluster, 64);
+    config.set("isolation.level", "read_uncommitted");
+    config
+}
+
 /// For metadata, offsets and commits.
 pub(super) fn control_config(cluster: &ClusterSpec) -> ClientConfig {
     let mut config = base_config(cluster);

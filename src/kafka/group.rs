@@ -18,6 +18,11 @@ use crate::plan::ClusterSpec;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The group whose committed offsets are a target's watermarks.
+pub fn group_name(route: &str, target: &str) -> String {
+    format!("anabranch.{route}.{target}")
+}
+
 /// The committed offsets of one group. Its calls block.
 pub struct Group {
     consumer: BaseConsumer<Context>,

@@ -52,7 +52,7 @@ pub enum ReadEvent {
     NeedsBytes(u64),
     /// The stream ended with a fault and is stopped. A crash is the reader's own, and ends all of its streams.
     Failed(Fault),
-    /// The source does not have what comes next, any more or yet: the stream is stopped.
+    /// The source does not have what comes next, any more or yet, or no such partition: the stream is stopped.
     Lost(Fault),
 }
 

@@ -7,17 +7,15 @@ use std::time::Duration;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 
-use super::client::{Context, reader_config};
+use super::client::{Context, probe_config};
 use super::ffi::{Consumer, Stream};
 use super::wake::Inbox;
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::plan::ClusterSpec;
 
 /// How long a look waits for its records: a partition without a leader is looked at another time.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What is fetched for a look, in KiB: little.
-const FETCH: u64 = 64;
 
 /// A record that was found: at or after the offset that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +28,7 @@ pub struct Seen {
 
 /// A client for looks at single records. Its calls block.
 pub struct Probe {
+    alias: String,
     consumer: Arc<Consumer>,
     woken: Arc<Inbox<()>>,
 }
@@ -40,32 +39,32 @@ impl Probe {
         let woken: Arc<Inbox<()>> = Arc::default();
         let wake = woken.clone();
         let consumer =
-            Consumer::new(&reader_config(cluster, FETCH), Context::new(cluster, None), Box::new(move || wake.push(())))
+            Consumer::new(&probe_config(cluster), Context::new(cluster, None), Box::new(move || wake.push(())))
                 .map_err(|error| Context::new(cluster, None).fault("the client for a look can't be made", &error))?;
-        Ok(Self { consumer: Arc::new(consumer), woken })
+        Ok(Self { alias: cluster.alias.clone(), consumer: Arc::new(consumer), woken })
     }
 
-    /// The first committed record of each partition at or after an offset. `None` where there is none; those that do not
-    /// answer in time, or can't be read there, are left out.
-    pub fn look(&self, at: &[(TopicPartition, i64)]) -> HashMap<TopicPartition, Option<Seen>> {
+    /// The first record of each partition at or after an offset, all at the same time. `None` where there is none. One that does
+    /// not answer in time is a fault of the class system: what was not looked at must not be taken to be well.
+    pub fn look(&self, at: &[(TopicPartition, i64)]) -> Result<HashMap<TopicPartition, Option<Seen>>, Fault> {
         let until = Instant::now() + PATIENCE;
-        let mut open: Vec<(TopicPartition, Stream)> = at.iter().filter_map(|(tp, at)| self.start(tp, *at)).collect();
+        let mut open = at.iter().map(|(tp, at)| self.start(tp, *at)).collect::<Result<Vec<_>, Fault>>()?;
         let mut found = HashMap::new();
         let mut woken = Vec::new();
         loop {
             open.retain_mut(|(partition, stream)| {
-                let seen = match beginning(stream) {
+                match beginning(stream) {
                     Beginning::Unknown => return true,
-                    Beginning::Record(seen) => Some(Some(seen)),
-                    Beginning::End => Some(None),
-                    Beginning::Unreadable => None,
+                    Beginning::Record(seen) => found.insert(partition.clone(), Some(seen)),
+                    Beginning::End => found.insert(partition.clone(), None),
                 };
-                found.extend(seen.map(|seen| (partition.clone(), seen)));
                 false
             });
+            let Some((partition, _)) = open.first() else { return Ok(found) };
             let left = until.saturating_duration_since(Instant::now());
-            if open.is_empty() || left.is_zero() {
-                return found;
+            if left.is_zero() {
+                let reason = format!("cluster {}: {partition} can't be looked at: no answer", self.alias);
+                return Err(Fault::new(FaultClass::System, reason));
             }
             self.consumer.serve();
             self.woken.take(&mut woken, left.min(PATIENCE / 50));
@@ -73,11 +72,12 @@ impl Probe {
         }
     }
 
-    fn start(&self, partition: &TopicPartition, at: i64) -> Option<(TopicPartition, Stream)> {
+    fn start(&self, partition: &TopicPartition, at: i64) -> Result<(TopicPartition, Stream), Fault> {
         let woken = self.woken.clone();
         let wake = Box::new(move || woken.push(()));
-        let stream = Stream::start(&self.consumer, &partition.topic, partition.partition, at, wake).ok()?;
-        Some((partition.clone(), stream))
+        let stream = Stream::start(&self.consumer, &partition.topic, partition.partition, at, wake)
+            .map_err(|error| self.consumer.context().fault(&format!("{partition} can't be looked at"), &error))?;
+        Ok((partition.clone(), stream))
     }
 }
 
@@ -87,14 +87,19 @@ enum Beginning {
     Unknown,
     Record(Seen),
     End,
-    Unreadable,
 }
 
 fn beginning(stream: &mut Stream) -> Beginning {
-    let Some(message) = stream.peek(1) else { return Beginning::Unknown };
-    match message.error() {
-        None => Beginning::Record(Seen { offset: message.offset(), epoch: message.leader_epoch() }),
-        Some((RDKafkaErrorCode::PartitionEOF, _)) => Beginning::End,
-        Some(_) => Beginning::Unreadable,
+    /// Nothing is there, and nothing will be.
+    const NOTHING: [RDKafkaErrorCode; 3] =
+        [RDKafkaErrorCode::PartitionEOF, RDKafkaErrorCode::OffsetOutOfRange, RDKafkaErrorCode::AutoOffsetReset];
+    loop {
+        let Some(message) = stream.peek(1) else { return Beginning::Unknown };
+        match message.error() {
+            None => return Beginning::Record(Seen { offset: message.offset(), epoch: message.leader_epoch() }),
+            Some((code, _)) if NOTHING.contains(&code) => return Beginning::End,
+            // the client tries again by itself; what lasts ends with the patience
+            Some(_) => stream.pop(),
+        }
     }
 }

@@ -27,15 +27,15 @@ const TAKE: usize = 256;
 /// How often the client's own events are served, and streams are looked after, when nothing happens.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// The source does not have what comes next: it was trimmed or cut off, or the topic is gone, and what is there when it is back is
-/// another.
-const LOST: [RDKafkaErrorCode; 6] = [
+/// What says that the source does not have what comes next, or not any more: the topic may be gone, or be another one by now.
+const LOST: [RDKafkaErrorCode; 7] = [
     RDKafkaErrorCode::OffsetOutOfRange,
     RDKafkaErrorCode::AutoOffsetReset,
-    RDKafkaErrorCode::UnknownTopicOrPartition,
+    RDKafkaErrorCode::LogTruncation,
     RDKafkaErrorCode::UnknownTopic,
-    RDKafkaErrorCode::UnknownPartition,
+    RDKafkaErrorCode::UnknownTopicOrPartition,
     RDKafkaErrorCode::UnknownTopicId,
+    RDKafkaErrorCode::UnknownPartition,
 ];
 
 /// A [`Reader`] on librdkafka.

@@ -6,9 +6,11 @@ use crate::support::cluster::{Regions, regions};
 use crate::support::config::Config;
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
+use crate::support::listeners::Listener;
 use crate::support::log::{Log, text};
 use crate::support::records::Bulk;
 use crate::support::topic::Topic;
+use crate::support::trio::Trio;
 use crate::support::{eventually, seconds};
 
 /// Two routes for a topic: `fail` to Shanghai, which stops at a gap, and `skip` to Beijing, which goes on behind it.
@@ -138,7 +140,21 @@ fn recreated_while_it_runs(topic: &str, records: i64) {
     let reason = engine.log().state_of("shanghai").map(|line| text(line, "reason").to_owned()).unwrap();
     assert!(reason.contains("recreated: the topic was deleted at offset 1000"), "{reason}");
     assert_eq!(regions.shanghai.topic(topic).end(), 1_000, "nothing of the new topic, where the gap stops it");
+    // what stopped is looked at again in the meantime, and nothing has changed
+    engine.keeps_running(seconds(20));
+    assert_eq!(
+        gaps(&engine.log(), "shanghai"),
+        [gap(0, "recreated", 1_000, 1_000)],
+        "the new topic's end is none of the old one's"
+    );
+    assert_eq!(regions.shanghai.topic(topic).end(), 1_000, "nothing of the new topic, as long as nobody has decided");
     engine.drain();
+
+    // and a process that starts later knows it, too, though Kafka has deleted the topic's offsets with it
+    let finished = Engine::run_until_caught_up(&config).assert_code(1);
+    assert_eq!(gaps(&finished.log(), "shanghai"), [gap(0, "recreated", 1_000, 1_000)]);
+    assert_eq!(gaps(&finished.log(), "beijing"), []);
+    assert_eq!(regions.shanghai.topic(topic).end(), 1_000);
 
     let mut arrived = target.all_rows();
     arrived.retain(|row| row.id >= 1_000_000);
@@ -176,4 +192,120 @@ fn a_topic_that_is_created_anew_with_fewer_records_is_another_one() {
 #[test]
 fn a_topic_that_is_created_anew_with_more_records_is_another_one() {
     recreated_while_it_runs("gaps.recreated.long", 3_000);
+}
+
+/// A source of three brokers whose topic is on two of them, the second of which is down while records are written: what only the
+/// first has is lost with it when the second takes over.
+struct Unclean {
+    trio: Trio,
+    source: Topic,
+    leader: u16,
+    follower: u16,
+}
+
+impl Unclean {
+    /// A topic with 1,000 records that both replicas have.
+    fn start(topic: &str) -> Self {
+        let trio = Trio::start("source");
+        let allowed = json!({ "unclean.leader.election.enable": "true", "min.insync.replicas": "1" });
+        let source = trio.topic(topic).create_on(&[1, 2], &allowed);
+        trio.wait_until_whole();
+        source.fill(1_000, Bulk::over(1));
+        let leader = trio.leader(topic, 0).unwrap();
+        Self { trio, source, leader, follower: 3 - leader }
+    }
+
+    fn config(&self, regions: &Regions) -> Config {
+        let bootstrap: Vec<String> = self.trio.bootstrap().split(',').map(str::to_owned).collect();
+        both_policies(regions, &self.source.name).set("/clusters/guangzhou", "bootstrap", json!(bootstrap))
+    }
+
+    /// Writes 500 records that only the leader has.
+    fn write_to_the_leader_alone(&self) {
+        self.trio.node(self.follower).broker.stop();
+        eventually(seconds(30), "the leader is alone in sync", || {
+            self.trio.placements(&self.source.name)[&0].in_sync == [self.leader]
+        });
+        self.source.fill(500, Bulk::over(1).numbered_from(1_000));
+    }
+
+    /// Has the follower lead, without what only the leader has, and writes `more` records there.
+    fn elect(&mut self, more: i64) {
+        self.trio.node(self.leader).broker.kill();
+        self.trio.restart(self.follower);
+        self.trio.elect_unclean(&self.source.name, 0);
+        eventually(seconds(60), "the follower leads", || {
+            self.trio.placements(&self.source.name)[&0].leader == Some(self.follower)
+        });
+        // the other client had better not look for the one that is gone
+        self.source.bootstrap = self.trio.node(self.follower).broker.address(Listener::Plaintext);
+        assert_eq!(self.source.end(), 1_000, "the follower has what both had");
+        if more > 0 {
+            self.source.fill(more, Bulk::over(1).numbered_from(1_000_000));
+        }
+    }
+}
+
+/// What was copied of 1,500 records, of which the source has lost the last 500, has another `more` in their place.
+fn assert_truncated(regions: &Regions, source: &Topic, log: &Log, more: i64) {
+    for target in ["shanghai", "beijing"] {
+        assert_eq!(gaps(log, target), [gap(0, "truncated", 1_000, 1_500)], "{target}");
+    }
+    let reason = log.state_of("shanghai").map(|line| text(line, "reason").to_owned()).unwrap();
+    assert!(reason.contains("truncated: offsets 1000 to 1499 were copied"), "{reason}");
+    let ends = [regions.shanghai, regions.beijing].map(|cluster| cluster.topic(&source.name).end());
+    assert_eq!(ends, [1_500, 1_500 + more], "it stops, and it goes on with what is in their place");
+    let note = source.note_of(&skips(&source.name), "beijing", 0);
+    assert_eq!(note["skipped"], json!([{ "from": 1_000, "to": 1_500, "kind": "truncated" }]));
+    let mut arrived = regions.beijing.topic(&source.name).all_rows();
+    arrived.retain(|row| row.id < 1_000 || row.id >= 1_000_000);
+    Ledger::compare(&source.committed_rows(), &arrived).assert_exact();
+}
+
+fn truncated_while_nobody_looks(topic: &str, more: i64) {
+    let regions = regions();
+    let mut unclean = Unclean::start(topic);
+    let config = unclean.config(&regions);
+    unclean.write_to_the_leader_alone();
+    Engine::run_until_caught_up(&config).assert_code(0);
+    unclean.elect(more);
+    let finished = Engine::run_until_caught_up(&config).assert_code(1);
+    assert!(finished.log().states_of("shanghai").contains(&"failed"));
+    assert_truncated(&regions, &unclean.source, &finished.log(), more);
+}
+
+fn truncated_while_it_runs(topic: &str, more: i64) {
+    let regions = regions();
+    let mut unclean = Unclean::start(topic);
+    let config = unclean.config(&regions);
+    unclean.write_to_the_leader_alone();
+    let mut engine = Engine::run(&config);
+    wait_for_both(&unclean.source);
+    unclean.elect(more);
+    engine.wait_for_state(seconds(120), "shanghai", "failed");
+    let skipping = regions.beijing.topic(topic);
+    eventually(seconds(60), "what is in their place is copied", || skipping.end() >= 1_500 + more);
+    unclean.source.wait_for_target_of(&skips(topic), "beijing");
+    let log = engine.drain().log();
+    assert_truncated(&regions, &unclean.source, &log, more);
+}
+
+#[test]
+fn an_unclean_election_is_a_truncation_where_the_log_is_shorter_than_what_was_copied() {
+    truncated_while_nobody_looks("gaps.unclean.short", 200);
+}
+
+#[test]
+fn an_unclean_election_is_a_truncation_where_other_records_are_in_place_of_those_that_were_copied() {
+    truncated_while_nobody_looks("gaps.unclean.long", 2_000);
+}
+
+#[test]
+fn an_unclean_election_while_it_runs_is_a_truncation_where_the_log_is_shorter() {
+    truncated_while_it_runs("gaps.unclean.running.short", 200);
+}
+
+#[test]
+fn an_unclean_election_while_it_runs_is_a_truncation_where_other_records_are_in_place() {
+    truncated_while_it_runs("gaps.unclean.running.long", 2_000);
 }

@@ -27,3 +27,4 @@ mod takeover;
 mod time_outs;
 mod topics;
 mod trio;
+mod verify;

@@ -101,6 +101,7 @@ fn dependencies_point_one_way() {
         ("config", &["domain", "plan", "config"]),
         ("kafka", &["domain", "plan", "kafka"]),
         ("engine", &["domain", "plan", "kafka", "engine"]),
+        ("verify", &["domain", "plan", "kafka", "verify"]),
         ("telemetry", &["telemetry"]),
         ("demo", &["domain", "plan", "kafka", "engine", "demo"]),
     ]);

@@ -64,6 +64,11 @@ impl Engine {
         Self::with_config(config, &["plan"], &["--output", output], &[]).wait(seconds(30))
     }
 
+    /// `anabranch verify` of a route, to its end.
+    pub fn verify(config: &Config, route: &str, options: &[&str]) -> Finished {
+        Self::with_config(config, &["verify"], &[&["--route", route], options].concat(), &[]).wait(seconds(120))
+    }
+
     /// Any command, with variables in its environment.
     pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::spawn(engine_folder(), arguments, variables)

@@ -40,6 +40,12 @@ impl Topic {
         self
     }
 
+    /// One partition, with its replicas on these brokers.
+    pub fn create_on(self, brokers: &[u16], configs: &Value) -> Self {
+        ask("create_topic", self.request(json!({ "partitions": 1, "replicas": brokers, "configs": configs })));
+        self
+    }
+
     /// Sets settings of the topic; null takes one back to the broker's.
     pub fn alter(&self, configs: &Value) {
         ask("alter_topic", self.request(json!({ "configs": configs })));

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as admin_op;
-use sys::rd_kafka_resp_err_t as resp_err;
+use sys::rd_kafka_resp_err_t as err;
 use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 
 use super::{bytes, lossy};
@@ -28,7 +28,7 @@ pub(in crate::kafka) fn metadata_of(list: &TopicPartitionList) -> Vec<Vec<u8>> {
     }
 }
 
-/// The ids of those of the topics that are there, by name, as base64 text; `None` where the cluster does not tell.
+/// The ids of topics, by name, as base64 text; `None` where the cluster tells none. Topics that are not there are left out.
 pub(in crate::kafka) fn topic_ids(
     client: &Client<Context>,
     topics: &[&str],
@@ -78,12 +78,13 @@ unsafe fn ids_of(event: *mut sys::rd_kafka_event_t) -> BTreeMap<String, Option<S
         for at in 0..count {
             let topic = *topics.add(at);
             let error = sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic));
-            if error != resp_err::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART {
-                let id = sys::rd_kafka_TopicDescription_topic_id(topic);
-                let id = if id.is_null() { String::new() } else { lossy(sys::rd_kafka_Uuid_base64str(id)) };
-                let name = lossy(sys::rd_kafka_TopicDescription_name(topic));
-                ids.insert(name, Some(id).filter(|id| error == OK && !id.is_empty() && id != NONE));
+            if matches!(error, err::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | err::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
+                continue;
             }
+            let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+            let id = if error == OK && !id.is_null() { lossy(sys::rd_kafka_Uuid_base64str(id)) } else { String::new() };
+            let id = Some(id).filter(|id| !id.is_empty() && id != NONE);
+            ids.insert(lossy(sys::rd_kafka_TopicDescription_name(topic)), id);
         }
     }
     ids

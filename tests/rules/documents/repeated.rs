@@ -8,16 +8,11 @@ pub(super) const REPEATED: &[(&str, &str, &str, &str)] = &[
         "src/engine/route.rs",
         "const COMMIT: Duration = Duration::from_secs(1);",
     ),
-    (
-        "README.md",
-        "`anabranch.orders.shanghai`",
-        "src/engine/preparation.rs",
-        r#"format!("anabranch.{route}.{target}")"#,
-    ),
+    ("README.md", "`anabranch.orders.shanghai`", "src/kafka/group.rs", r#"format!("anabranch.{route}.{target}")"#),
     (
         "ARCHITECTURE.md",
         "`anabranch.<route>.<target>`",
-        "src/engine/preparation.rs",
+        "src/kafka/group.rs",
         r#"format!("anabranch.{route}.{target}")"#,
     ),
     (

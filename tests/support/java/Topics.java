@@ -72,7 +72,13 @@ final class Topics {
         Map<String, String> configs = new HashMap<>();
         request.get("configs").properties().forEach(e -> configs.put(e.getKey(), e.getValue().asText()));
         Optional<Integer> partitions = Optional.of(request.get("partitions").intValue());
-        NewTopic topic = new NewTopic(topic(request), partitions, Optional.empty()).configs(configs);
+        NewTopic topic = new NewTopic(topic(request), partitions, Optional.empty());
+        if (request.has("replicas")) {
+            List<Integer> replicas = new ArrayList<>();
+            request.get("replicas").forEach(broker -> replicas.add(broker.intValue()));
+            topic = new NewTopic(topic(request), Map.of(0, replicas));
+        }
+        topic.configs(configs);
         admin(request).createTopics(List.of(topic)).all().get();
         awaitLeaders(request, partitions.get());
         return Agent.JSON.nullNode();
