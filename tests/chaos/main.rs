@@ -20,41 +20,43 @@ mod run;
 mod watch;
 mod world;
 
-use run::{at_once, one_by_one};
+use run::{at_once, some_of};
 
 #[test]
-fn a_source_may_lose_a_broker_and_its_coordinator() {
-    one_by_one("source", &["source_broker_killed", "coordinator_lost"]);
+fn a_source_may_lose_a_broker() {
+    let faults = ["source_broker_killed", "source_broker_frozen", "source_controller_lost", "coordinator_lost"];
+    some_of("source", 1, &faults);
 }
 
 #[test]
-fn a_target_may_lose_a_broker_and_its_controller() {
-    one_by_one("target", &["target_broker_frozen", "target_controller_lost"]);
+fn a_target_may_lose_a_broker() {
+    let faults = ["target_broker_killed", "target_broker_frozen", "target_controller_lost", "disk_full"];
+    some_of("target", 1, &faults);
 }
 
 #[test]
 fn a_target_that_is_gone_cut_off_or_slow_holds_nobody_up() {
-    one_by_one("gone", &["target_gone", "target_blackholed", "quota"]);
+    some_of("gone", 1, &["target_gone", "target_blackholed", "quota"]);
 }
 
 #[test]
 fn leaders_may_move_connections_break_and_answers_take_their_time() {
-    one_by_one("moves", &["source_leader_moves", "target_leader_moves", "connections_reset", "wan_latency"]);
+    some_of("moves", 2, &["source_leader_moves", "target_leader_moves", "connections_reset", "wan_latency"]);
 }
 
 #[test]
-fn an_engine_may_be_killed_frozen_and_terminated() {
-    one_by_one("engine", &["engine_killed", "engine_frozen", "engine_terminated"]);
+fn an_engine_may_be_killed_frozen_or_terminated() {
+    some_of("engine", 1, &["engine_killed", "engine_frozen", "engine_terminated"]);
 }
 
 #[test]
 fn one_of_several_engines_may_be_killed_or_frozen_or_leave() {
-    one_by_one("shared", &["one_of_two_killed", "zombie", "rebalances"]);
+    some_of("shared", 1, &["one_of_two_killed", "zombie", "rebalances"]);
 }
 
 #[test]
 fn faults_may_come_together() {
-    at_once("together", 2);
+    at_once("together", 1);
 }
 
 #[test]

@@ -44,11 +44,14 @@ pub fn seed() -> u64 {
     given.map_or_else(|| Rng::new().u64(1..1_000_000_000), |seed| seed.parse().expect("ANABRANCH_SEED is a number"))
 }
 
-/// A run of faults, one after the other.
-pub fn one_by_one(name: &str, faults: &[&str]) -> Summary {
+/// A run of so many of these faults, one after the other; which ones is the seed's to say.
+pub fn some_of(name: &str, count: usize, faults: &[&str]) -> Summary {
     run(name, |world, dice| {
-        for fault in faults {
-            stretch(world, &[named(fault)], dice);
+        let mut faults: Vec<&Fault> = faults.iter().map(|fault| named(fault)).collect();
+        faults.retain(|fault| is_to_be_had(fault, world));
+        dice.shuffle(&mut faults);
+        for fault in faults.into_iter().take(count) {
+            stretch(world, &[fault], dice);
         }
     })
 }
@@ -56,7 +59,7 @@ pub fn one_by_one(name: &str, faults: &[&str]) -> Summary {
 /// A run in which two or three faults come at once, so many times.
 pub fn at_once(name: &str, times: usize) -> Summary {
     run(name, |world, dice| {
-        let all: Vec<&Fault> = FAULTS.iter().filter(|fault| fault.missing(world).is_none()).collect();
+        let all: Vec<&Fault> = FAULTS.iter().filter(|fault| is_to_be_had(fault, world)).collect();
         for _ in 0..times {
             let several = several(&all, dice);
             stretch(world, &several, dice);
@@ -81,11 +84,9 @@ pub fn soak(minutes: i64, only: Option<&str>) -> Report {
     let mut dice = Rng::with_seed(seed);
     let mut world = World::begin("soak", seed, 1);
     let end = now() + minutes * 60_000;
-    let faults: Vec<&Fault> = FAULTS.iter().filter(|fault| only.is_none_or(|name| name == fault.name)).collect();
-    let (faults, missing): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.missing(&world).is_none());
-    for fault in missing {
-        println!("chaos: {} is skipped: {}", fault.name, fault.missing(&world).unwrap_or_default());
-    }
+    let faults = FAULTS.iter().filter(|fault| only.is_none_or(|name| name == fault.name));
+    let faults: Vec<&Fault> = faults.filter(|fault| is_to_be_had(fault, &world)).collect();
+    assert!(!faults.is_empty(), "no fault is left of {only:?}");
     let mut stretches = Vec::new();
     let mut singles = faults.iter().copied();
     loop {
@@ -98,6 +99,14 @@ pub fn soak(minutes: i64, only: Option<&str>) -> Report {
         stretches.push(stretch(&mut world, &together, &mut dice));
     }
     Report { seed, minutes, stretches, summary: world.end() }
+}
+
+fn is_to_be_had(fault: &Fault, world: &World) -> bool {
+    let missing = fault.missing(world);
+    if let Some(why) = &missing {
+        println!("chaos: {} is skipped: {why}", fault.name);
+    }
+    missing.is_none()
 }
 
 /// Two or three faults, each of which hurts somebody else, in any order.
