@@ -32,7 +32,7 @@ impl Route {
             self.recalled += 1;
             self.recalls.insert(partition.clone(), Recall { holders, number: self.recalled });
             let (late, number) = (partition.clone(), self.recalled);
-            ctx.run_later(self.params.drain, move |this, ctx| this.overdue(&late, number, ctx));
+            ctx.run_later(self.patience(), move |this, ctx| this.overdue(&late, number, ctx));
         }
         self.go_on_with_recalls(ctx);
     }
@@ -101,6 +101,8 @@ impl Route {
     fn stop_shared_read(&mut self, partition: &TopicPartition) {
         self.params.lasting.progress.end_live(partition);
         self.consumers.remove(partition);
+        // that it ends is no accident
+        self.generations.remove(partition);
         self.stands.remove(partition);
         self.broken.remove(partition);
         self.params.lasting.status.change(|facts| drop(facts.unreadable.remove(partition)));
@@ -186,12 +188,18 @@ impl Route {
         }
     }
 
+    /// How long a target may take to finish what it has to let go of: the others' records of the same partition wait for it.
+    fn patience(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(10);
+        self.params.drain.min(LONGEST)
+    }
+
     /// The targets that still have something of a partition with their writers are ended: what a writer has can't be taken back
     /// in part.
     fn overdue(&mut self, partition: &TopicPartition, number: u64, ctx: &mut Context<Self>) {
         let Some(recall) = self.recalls.get(partition).filter(|recall| recall.number == number) else { return };
         for index in recall.holders.clone() {
-            let seconds = self.params.drain.as_secs();
+            let seconds = self.patience().as_secs();
             let reason = format!("{partition}: it did not finish in {seconds} s what it has to let go of");
             let (child, generation) = (Child::Target(index), self.targets[index].generation);
             let fault = Some(Fault::new(FaultClass::System, reason));
