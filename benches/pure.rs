@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use anabranch::domain::batch::{OffsetRange, Payload, Permit, RecordBatch, Records, TopicLimits};
+use anabranch::domain::batch::{OffsetRange, Payload, RecordBatch, Records, TopicLimits, Uncounted};
 use anabranch::domain::routing::{Partitioning, murmur2};
 use anabranch::domain::topic_partition::TopicPartition;
 use anabranch::domain::watermark::Watermark;
@@ -80,19 +80,6 @@ fn flow(c: &mut Criterion) {
     });
 }
 
-#[derive(Debug)]
-struct Free;
-
-impl Permit for Free {
-    fn bytes(&self) -> u64 {
-        0
-    }
-    fn shrink_to(&mut self, _: u64) {}
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
-
 fn feeds(c: &mut Criterion) {
     let limits = TopicLimits::default();
     let topic = TargetTopic { name: "t".into(), partitions: 1, partitioning: Partitioning::Keep, limits };
@@ -100,7 +87,7 @@ fn feeds(c: &mut Criterion) {
     let batch = |start| {
         let range = OffsetRange { start, end: start + 1 };
         let payload = Payload::Records(Records::default());
-        Arc::new(RecordBatch::new(TopicPartition::new("t", 0), range, payload, Box::new(Free)))
+        Arc::new(RecordBatch::new(TopicPartition::new("t", 0), range, payload, Box::new(Uncounted(0))))
     };
     let batches: Vec<_> = (0..BATCHES).map(batch).collect();
     let now = tokio::time::Instant::now();

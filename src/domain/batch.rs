@@ -37,6 +37,24 @@ pub trait Permit: fmt::Debug + Send + Sync {
     fn as_any(&self) -> &dyn Any;
 }
 
+/// A permit for so many bytes that no gate counts: for copies whose original holds one, and for readers that are bounded otherwise.
+#[derive(Debug)]
+pub struct Uncounted(pub u64);
+
+impl Permit for Uncounted {
+    fn bytes(&self) -> u64 {
+        self.0
+    }
+
+    fn shrink_to(&mut self, bytes: u64) {
+        self.0 = self.0.min(bytes);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 /// Consecutive records of one source partition, and the permit for the bytes that they occupy.
 #[derive(Debug)]
 pub struct RecordBatch {

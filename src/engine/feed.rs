@@ -353,22 +353,9 @@ impl Most {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::batch::{Payload, Permit, Records, TopicLimits};
+    use crate::domain::batch::{Payload, Records, TopicLimits, Uncounted};
     use crate::domain::routing::Partitioning;
     use crate::domain::topic_partition::TopicPartition;
-
-    #[derive(Debug)]
-    struct Free;
-
-    impl Permit for Free {
-        fn bytes(&self) -> u64 {
-            0
-        }
-        fn shrink_to(&mut self, _: u64) {}
-        fn as_any(&self) -> &dyn std::any::Any {
-            self
-        }
-    }
 
     fn records(start: i64, end: i64, sizes: &[usize]) -> SharedBatch {
         let mut records = Records::default();
@@ -376,13 +363,18 @@ mod tests {
             records.push(offset, 0, Some(b"k"), Some(&vec![0; *size]), std::iter::empty());
         }
         let range = OffsetRange { start, end };
-        Arc::new(RecordBatch::new(TopicPartition::new("t", 0), range, Payload::Records(records), Box::new(Free)))
+        Arc::new(RecordBatch::new(
+            TopicPartition::new("t", 0),
+            range,
+            Payload::Records(records),
+            Box::new(Uncounted(0)),
+        ))
     }
 
     fn batch(start: i64, end: i64) -> SharedBatch {
         let partition = TopicPartition::new("t", 0);
         let payload = Payload::Records(Records::default());
-        Arc::new(RecordBatch::new(partition, OffsetRange { start, end }, payload, Box::new(Free)))
+        Arc::new(RecordBatch::new(partition, OffsetRange { start, end }, payload, Box::new(Uncounted(0))))
     }
 
     fn feed(mode: Mode) -> Feed {

@@ -8,13 +8,11 @@ use crate::domain::fault::Fault;
 use crate::domain::gap::{Gap, Search, SourceNow, Verdict, compare, looked};
 use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::TopicIds;
 use crate::kafka::admin::{Admin, OffsetAt};
 use crate::kafka::group::{Group, group_name};
 use crate::kafka::probe::Probe;
 use crate::plan::{ClusterSpec, RoutePlan, TargetPlan};
-
-/// The ids of the topics that are there, by name; see [`Admin::topic_ids`].
-pub type Ids = BTreeMap<String, Option<String>>;
 
 /// Where a target is to go on with a partition, as far as it is known.
 #[derive(Clone, Debug)]
@@ -48,7 +46,7 @@ pub fn compare_all(
     cluster: &ClusterSpec,
     source: &Admin,
     resumes: HashMap<TopicPartition, Resume>,
-    ids: &Ids,
+    ids: &TopicIds,
 ) -> Result<HashMap<TopicPartition, Compared>, Fault> {
     let there: Vec<TopicPartition> = resumes.keys().filter(|tp| ids.contains_key(&*tp.topic)).cloned().collect();
     let first = source.offsets(&there, OffsetAt::Earliest)?;

@@ -268,6 +268,14 @@ impl TargetProducer {
         self.finish_drain();
     }
 
+    /// Lets go of what was handed over of a partition, and of its permits: the writer has nothing of it any more.
+    pub(super) fn forget_handed(&mut self, partition: &TopicPartition) {
+        let mine = self.handed.values().filter(|handed| handed.partition == *partition);
+        let permits = mine.map(|handed| handed.permit).sum();
+        self.load.backlog.fetch_sub(permits, Relaxed);
+        self.handed.retain(|_, handed| handed.partition != *partition);
+    }
+
     /// Everything of a ticket is acknowledged.
     pub(super) fn acknowledged(&mut self, ticket: u64) {
         let Some(handed) = self.handed.remove(&ticket) else { return };

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use crate::domain::batch::{OffsetRange, Payload, Permit, Record, RecordBatch, Records};
+use crate::domain::batch::{OffsetRange, Payload, Record, RecordBatch, Records, Uncounted};
 use crate::domain::fault::FaultClass;
 use crate::domain::letters as words;
 use crate::domain::topic_partition::TopicPartition;
@@ -32,26 +32,12 @@ pub struct Story {
     pub target: String,
 }
 
-/// The permit of the original record is still held, and one such copy is made at a time per partition.
-#[derive(Debug)]
-struct OfTheOriginal;
-
-impl Permit for OfTheOriginal {
-    fn bytes(&self) -> u64 {
-        0
-    }
-
-    fn shrink_to(&mut self, _: u64) {}
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
-
 fn batch_of(partition: TopicPartition, records: Records) -> RecordBatch {
     let bound = |record: Option<Record<'_>>, beyond: i64| record.map_or(0, |record| record.offset + beyond);
     let range =
         OffsetRange { start: bound(records.get(0), 0), end: bound(records.get(records.len().wrapping_sub(1)), 1) };
-    RecordBatch::new(partition, range, Payload::Records(records), Box::new(OfTheOriginal))
+    // the original's permit is still held, and one such copy is made at a time per partition
+    RecordBatch::new(partition, range, Payload::Records(records), Box::new(Uncounted(0)))
 }
 
 /// The dead letters for these positions of a batch: each record byte for byte, its headers first and then ours.

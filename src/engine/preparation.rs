@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::gaps::{Compared, Ids, Resume, compare_all};
+use super::gaps::{Compared, Resume, compare_all};
 use super::progress::{Noted, Progress};
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
@@ -13,9 +13,9 @@ use crate::domain::note::Note;
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::TargetTopic;
 use crate::kafka::admin::{Admin, NewTopicSpec, OffsetAt, TopicInfo};
 use crate::kafka::group::Group;
+use crate::kafka::{TargetTopic, TopicIds};
 use crate::plan::{RoutePlan, Selected, TargetPlan, TopicSelection};
 
 /// A route's source topics: name → partitions.
@@ -290,7 +290,7 @@ fn make_ready(
 /// New starts are committed at once, before anything is copied: that is how a later process knows them from newborn
 /// ones. At the first start ever one process does so for the partitions of all processes, or they would take each other's
 /// commits for a sign that theirs are newborn.
-fn starts(clients: &Clients, request: &Request) -> Result<(Ids, HashMap<TopicPartition, Resume>), Fault> {
+fn starts(clients: &Clients, request: &Request) -> Result<(TopicIds, HashMap<TopicPartition, Resume>), Fault> {
     let ids = clients.source.topic_ids(request.topics.keys().map(String::as_str))?;
     let mut starts: HashMap<TopicPartition, (i64, Note)> = request.known.clone();
     let unknown: Vec<TopicPartition> =
@@ -348,7 +348,7 @@ fn committed(
 fn unknown_starts(
     clients: &Clients,
     request: &Request,
-    (unknown, ids): (&[TopicPartition], &Ids),
+    (unknown, ids): (&[TopicPartition], &TopicIds),
     committed: HashMap<TopicPartition, (i64, Note)>,
     starts: &mut HashMap<TopicPartition, (i64, Note)>,
 ) -> Result<HashMap<TopicPartition, i64>, Fault> {

@@ -2,7 +2,7 @@
 //!
 //! They are kept outside the actors, so that a new generation of an actor goes on where the last one got to.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +11,7 @@ use dashmap::DashMap;
 use crate::domain::detach::Load;
 use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::TopicIds;
 
 /// A target by its place in the route's plan.
 pub type TargetIndex = usize;
@@ -214,7 +215,7 @@ impl Progress {
     }
 
     /// The partitions that are copied from topics which have other ids now.
-    pub fn recreated(&self, ids: &BTreeMap<String, Option<String>>) -> BTreeSet<TopicPartition> {
+    pub fn recreated(&self, ids: &TopicIds) -> BTreeSet<TopicPartition> {
         let other = |mark: &Mark, topic: &str| {
             let now = ids.get(topic).and_then(Option::as_ref);
             mark.note.topic_id.as_ref().zip(now).is_some_and(|(then, now)| then != now)
@@ -223,8 +224,8 @@ impl Progress {
         changed.map(|mark| mark.key().1.clone()).collect()
     }
 
-    /// What was known of a partition before it was taken away.
-    /// What stands at a gap is the same: nobody but this process may know of it.
+    /// What was known of a partition before it was taken away; or of one that stands at a gap: nobody but this process may know of
+    /// it.
     pub fn former(&self, target: TargetIndex, partition: &TopicPartition) -> Option<(i64, Note)> {
         let key = (target, partition.clone());
         let held =
@@ -244,7 +245,7 @@ impl Progress {
     }
 
     /// Notes ends of the source; `ids` has those of its topics.
-    pub fn saw_ends(&self, ends: &HashMap<TopicPartition, i64>, ids: &BTreeMap<String, Option<String>>) {
+    pub fn saw_ends(&self, ends: &HashMap<TopicPartition, i64>, ids: &TopicIds) {
         for (partition, end) in ends {
             let id = ids.get(&*partition.topic).cloned().flatten();
             self.saw_end(partition, id, *end);

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler};
 
-use super::gaps::Ids;
 use super::messages::{Child, ChildGone, End, Finish, Forget, Release, Released};
 use super::refusals::millis;
 use super::retries::What;
 use super::route::{Index, Route};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::TopicIds;
 
 /// A partition that is to be given back.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Route {
     }
 
     /// Topics that have other ids than those that are copied are others: what is read of them now is read at the wrong offsets.
-    pub(super) fn compare_ids(&mut self, ids: &Ids, ctx: &mut Context<Self>) {
+    pub(super) fn compare_ids(&mut self, ids: &TopicIds, ctx: &mut Context<Self>) {
         for partition in self.params.lasting.progress.recreated(ids) {
             let reads = self
                 .targets

@@ -203,11 +203,9 @@ impl TargetProducer {
         if feed.with_writer > 0 || feed.watermark.has_islands() || feed.refused.left() != all {
             return;
         }
-        let permits = mine().map(|handed| handed.permit).sum();
-        self.load.backlog.fetch_sub(permits, Relaxed);
-        self.handed.retain(|_, handed| handed.partition != *partition);
         feed.rewind_to(offset);
         feed.blocked = true;
+        self.forget_handed(partition);
         self.leaving.remove(partition);
         self.params.progress.raise(self.params.target, partition, offset);
     }

@@ -24,10 +24,7 @@ impl TargetProducer {
         if !self.feeds.get(partition).is_some_and(through) {
             return;
         }
-        let mine = self.handed.values().filter(|handed| handed.partition == *partition);
-        let permits = mine.map(|handed| handed.permit).sum();
-        self.load.backlog.fetch_sub(permits, Relaxed);
-        self.handed.retain(|_, handed| handed.partition != *partition);
+        self.forget_handed(partition);
         self.feeds.remove(partition);
         let target = self.params.target;
         self.params.retries.forget_records(target, partition, i64::MAX);

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::gaps::Ids;
 use super::preparation::{Topics, discover, partitions_of};
 use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::Reader;
 use crate::kafka::admin::{Admin, OffsetAt};
 use crate::kafka::reader::KafkaReader;
+use crate::kafka::{Reader, TopicIds};
 use crate::plan::RoutePlan;
 
 /// A reader of the route's source; what it may hold ready, in bytes, is shared out among the partitions.
@@ -27,7 +26,7 @@ pub(super) struct Found {
     pub(super) topics: Topics,
     pub(super) unreadable: Vec<Fault>,
     /// The topics' ids, where the cluster tells them.
-    pub(super) ids: Ids,
+    pub(super) ids: TopicIds,
     /// Where the partitions end that were asked for.
     pub(super) ends: HashMap<TopicPartition, i64>,
 }
@@ -48,7 +47,7 @@ pub(super) fn look(
     // those that can't be told now are told by the next look
     let ids = source.topic_ids(topics.keys().map(String::as_str)).unwrap_or_else(|fault| {
         tracing::debug!(route = %plan.name, "{fault}");
-        Ids::new()
+        TopicIds::new()
     });
     let ends = if known.is_empty() {
         source.offsets(&partitions_of(&topics), OffsetAt::Latest)?

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::client::{Context, SERVE, control_config};
 use super::fault_map::class_of;
-use super::ffi;
+use super::{TopicIds, ffi};
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
@@ -102,10 +102,7 @@ impl Admin {
 
     /// The ids of these topics, which tell one from another of the same name; `None` where the cluster tells no ids. Those that are
     /// not there are left out.
-    pub fn topic_ids<'a>(
-        &self,
-        topics: impl Iterator<Item = &'a str>,
-    ) -> Result<BTreeMap<String, Option<String>>, Fault> {
+    pub fn topic_ids<'a>(&self, topics: impl Iterator<Item = &'a str>) -> Result<TopicIds, Fault> {
         let topics: Vec<&str> = topics.collect();
         if topics.is_empty() {
             return Ok(BTreeMap::new());

@@ -156,8 +156,8 @@ struct Terms {
 }
 
 impl Terms {
-    /// How the group is joined, and how long its coordinator waits for a sign of life. `None` asks for the newer protocol, where the
-    /// coordinator has it; there the time is the broker's to set, and the client has to ask for it.
+    /// How the group is joined, and how long its coordinator waits for a sign of life: by the newer protocol, where the coordinator
+    /// has it and that was not refused before (`classic`). There the time is the broker's to set, and the client has to ask for it.
     fn protocol(&self, classic: bool) -> Result<(ClientConfig, Duration), Fault> {
         let mut config = control_config(&self.cluster);
         let asked =

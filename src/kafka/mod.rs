@@ -3,6 +3,7 @@
 //! Blocking calls of librdkafka run on threads of their own ([`reader`], [`writer`]) or are meant for a blocking
 //! pool ([`admin`], [`group`]); they are never called on an actor's thread.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,10 @@ pub trait Reader: Send + Sync {
     /// The throttle times that the source spoke of so far, all together, in milliseconds.
     fn throttled_ms(&self) -> u64;
 }
+
+/// The ids of the topics that are there, by name, as base64 text: they tell one from another of the same name. `None` where the
+/// cluster tells no ids.
+pub type TopicIds = BTreeMap<String, Option<String>>;
 
 /// A target topic, as the writer needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::admin::Admin;
 use super::reader::KafkaReader;
 use super::writer::KafkaWriter;
 use super::{Part, ReadEvent, ReadSink, Reader, StreamId, TargetTopic, Write, WriteEvent, WriteSink, Writer};
-use crate::domain::batch::{OffsetRange, Payload, Permit, RecordBatch, Records};
+use crate::domain::batch::{OffsetRange, Payload, RecordBatch, Records, Uncounted};
 use crate::domain::fault::FaultClass;
 use crate::domain::routing::Partitioning;
 use crate::domain::topic_partition::TopicPartition;
@@ -40,22 +40,6 @@ fn spec(bootstrap: String, client: &[(&str, &str)]) -> ClusterSpec {
     }
 }
 
-#[derive(Debug)]
-struct Free(u64);
-
-impl Permit for Free {
-    fn bytes(&self) -> u64 {
-        self.0
-    }
-
-    fn shrink_to(&mut self, bytes: u64) {
-        self.0 = self.0.min(bytes);
-    }
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
-
 /// A write of `count` records of `size` bytes.
 fn write(ticket: u64, count: i64, size: usize) -> Write {
     let mut records = Records::default();
@@ -64,7 +48,7 @@ fn write(ticket: u64, count: i64, size: usize) -> Write {
     }
     let range = OffsetRange { start: 0, end: count };
     let from = TopicPartition::new(TOPIC, 0);
-    let batch = Arc::new(RecordBatch::new(from, range, Payload::Records(records), Box::new(Free(u64::MAX))));
+    let batch = Arc::new(RecordBatch::new(from, range, Payload::Records(records), Box::new(Uncounted(u64::MAX))));
     let limits = crate::domain::batch::TopicLimits::default();
     let topic = TargetTopic { name: TOPIC.into(), partitions: 2, partitioning: Partitioning::Keep, limits };
     Write { ticket, batch, part: Part::In(range), topic: Arc::new(topic) }
@@ -125,10 +109,10 @@ fn bytes_on_the_wire_are_those_of_the_records_and_little_more() {
             ReadEvent::Batch { batch, more } => {
                 records += batch.payload.record_count();
                 if more {
-                    reader.read(stream, Box::new(Free(1 << 20)));
+                    reader.read(stream, Box::new(Uncounted(1 << 20)));
                 }
             }
-            ReadEvent::Readable => reader.read(stream, Box::new(Free(1 << 20))),
+            ReadEvent::Readable => reader.read(stream, Box::new(Uncounted(1 << 20))),
             ReadEvent::Idle => {}
             other => panic!("{other:?}"),
         }

@@ -1,6 +1,5 @@
 //! Partitions that are read side by side, each up to an end, with a bounded number of batches ready.
 
-use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -8,35 +7,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::batch::{Permit, RecordBatch};
+use crate::domain::batch::{RecordBatch, Uncounted};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::reader::KafkaReader;
 use crate::kafka::{ReadEvent, ReadSink, Reader, StreamId};
 use crate::plan::{BatchLimits, ClusterSpec};
 
-/// Batches that are ready per stream, or being read.
+/// Batches that are ready per stream, or being read: how many there are is what bounds the memory.
 const READY: usize = 2;
 /// How long all streams may stand still before reading has failed.
 const SILENCE: Duration = Duration::from_secs(45);
-
-/// The bytes of one batch. How many batches there are is what bounds the memory.
-#[derive(Debug)]
-struct Bytes(u64);
-
-impl Permit for Bytes {
-    fn bytes(&self) -> u64 {
-        self.0
-    }
-
-    fn shrink_to(&mut self, bytes: u64) {
-        self.0 = self.0.min(bytes);
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
 
 /// The streams of one or several clusters.
 pub(super) struct Streams {
@@ -154,7 +135,7 @@ impl Streams {
                 }
             }
             ReadEvent::NeedsBytes(bytes) => {
-                self.readers[stream.reader].read(id, Box::new(Bytes(bytes)));
+                self.readers[stream.reader].read(id, Box::new(Uncounted(bytes)));
                 return Ok(());
             }
             ReadEvent::Lost(fault) => stream.lost = Some(fault),
@@ -168,7 +149,7 @@ impl Streams {
         let Some(stream) = self.open.get_mut(&id) else { return };
         if stream.more && !stream.asked && stream.ready.len() < READY && stream.position < stream.end {
             (stream.asked, stream.more) = (true, false);
-            self.readers[stream.reader].read(id, Box::new(Bytes(self.batch_bytes)));
+            self.readers[stream.reader].read(id, Box::new(Uncounted(self.batch_bytes)));
         }
     }
 }

@@ -72,8 +72,22 @@ fn bound(partitions: usize) -> usize {
 }
 
 /// Lets them be in the middle of their work, and not at its beginning.
-fn both_copy(engines: &mut [Engine]) {
+fn all_copy(engines: &mut [Engine]) {
     throughout(seconds(3), || engines.iter_mut().for_each(Engine::assert_running));
+}
+
+/// Two engines that have half of the partitions each.
+fn two(config: &Config) -> Vec<Engine> {
+    let mut engines = vec![Engine::run(config), Engine::run(config)];
+    wait_for_shares(&mut engines, seconds(30), &[3, 3]);
+    engines
+}
+
+/// Ends all of them in peace.
+fn drain(engines: Vec<Engine>) {
+    for engine in engines {
+        engine.drain().assert_bounded();
+    }
 }
 
 #[test]
@@ -82,15 +96,14 @@ fn what_a_killed_process_had_is_taken_over_within_the_session() {
     let world = World::new(&regions, "takeover.kill");
     let config = config(&regions, "takeover.kill");
     let load = world.source.load(RATE, Bulk::over(PARTITIONS));
-    let mut engines = vec![Engine::run(&config), Engine::run(&config)];
-    wait_for_shares(&mut engines, seconds(30), &[3, 3]);
+    let mut engines = two(&config);
     let watermarks = world.watch();
-    both_copy(&mut engines);
+    all_copy(&mut engines);
 
     engines.pop().unwrap().kill();
     wait_for_shares(&mut engines, SESSION + seconds(5), &[6]);
 
-    throughout(seconds(3), || engines.iter_mut().for_each(Engine::assert_running));
+    all_copy(&mut engines);
     load.stop();
     let duplicates = world.prove();
     assert!(duplicates <= bound(3), "{duplicates} duplicates");
@@ -104,15 +117,14 @@ fn a_third_process_gets_its_share_and_nobody_else_stops_for_it() {
     let world = World::new(&regions, "takeover.join");
     let config = config(&regions, "takeover.join");
     let load = world.source.load(RATE, Bulk::over(PARTITIONS));
-    let mut engines = vec![Engine::run(&config), Engine::run(&config)];
-    wait_for_shares(&mut engines, seconds(30), &[3, 3]);
+    let mut engines = two(&config);
     let before: Vec<BTreeSet<String>> = engines.iter().map(|engine| engine.log().share()).collect();
     let watermarks = world.watch();
-    throughout(seconds(3), || engines.iter_mut().for_each(Engine::assert_running));
+    all_copy(&mut engines);
 
     engines.push(Engine::run(&config));
     wait_for_shares(&mut engines, seconds(15), &[2, 2, 2]);
-    throughout(seconds(3), || engines.iter_mut().for_each(Engine::assert_running));
+    all_copy(&mut engines);
     let kept: BTreeSet<String> = before
         .iter()
         .zip(&engines)
@@ -132,9 +144,7 @@ fn a_third_process_gets_its_share_and_nobody_else_stops_for_it() {
     wait_for_shares(&mut engines, seconds(4), &[3, 3]);
     load.stop();
     assert_eq!(world.prove(), 0, "nobody was killed: nothing is copied twice");
-    for engine in engines {
-        engine.drain().assert_bounded();
-    }
+    drain(engines);
 }
 
 #[test]
@@ -143,10 +153,9 @@ fn a_process_that_was_frozen_for_longer_than_its_session_changes_nothing_when_it
     let world = World::new(&regions, "takeover.zombie");
     let config = config(&regions, "takeover.zombie");
     let load = world.source.load(RATE, Bulk::over(PARTITIONS));
-    let mut engines = vec![Engine::run(&config), Engine::run(&config)];
-    wait_for_shares(&mut engines, seconds(30), &[3, 3]);
+    let mut engines = two(&config);
     let watermarks = world.watch();
-    both_copy(&mut engines);
+    all_copy(&mut engines);
 
     engines[1].freeze();
     wait_for_shares(&mut engines[..1], SESSION + seconds(5), &[6]);
@@ -155,15 +164,13 @@ fn a_process_that_was_frozen_for_longer_than_its_session_changes_nothing_when_it
     engines[1].thaw();
     engines[1].wait_for_log(seconds(10), "it ends what it did in its old name", |line| line["message"] == "fenced");
     wait_for_shares(&mut engines, seconds(20), &[3, 3]);
-    throughout(seconds(3), || engines.iter_mut().for_each(Engine::assert_running));
+    all_copy(&mut engines);
     load.stop();
     let duplicates = world.prove();
     println!("{duplicates} duplicates");
     assert!(duplicates <= bound(3), "{duplicates} duplicates");
     watermarks.stop().assert_never_back();
-    for engine in engines {
-        engine.drain().assert_bounded();
-    }
+    drain(engines);
 }
 
 /// What it lost while it was frozen is still known to it, and others have gone on with that.
@@ -173,10 +180,9 @@ fn a_process_that_came_back_late_puts_nothing_back_when_it_leaves() {
     let world = World::new(&regions, "takeover.leaves");
     let config = config(&regions, "takeover.leaves");
     let load = world.source.load(RATE, Bulk::over(PARTITIONS));
-    let mut engines = vec![Engine::run(&config), Engine::run(&config)];
-    wait_for_shares(&mut engines, seconds(30), &[3, 3]);
+    let mut engines = two(&config);
     let watermarks = world.watch();
-    both_copy(&mut engines);
+    all_copy(&mut engines);
     let mut shares = [0, 1].map(|engine: usize| engines[engine].log().share());
 
     // Who is alone for a while keeps the first half of what there is: freezing the one that has it means that it gets another.
@@ -208,14 +214,13 @@ fn a_cluster_without_the_newer_protocol_shares_by_the_classic_one() {
     let client = json!({ "session.timeout.ms": "6000", "heartbeat.interval.ms": "1000" });
     let config = config(&regions, "takeover.classic").set("/clusters/guangzhou", "client", client);
     let load = world.source.load(RATE, Bulk::over(PARTITIONS));
-    let mut engines = vec![Engine::run(&config), Engine::run(&config)];
-    wait_for_shares(&mut engines, seconds(30), &[3, 3]);
+    let mut engines = two(&config);
     for engine in &engines {
         let log = engine.log();
         assert_eq!(log.with_message("joining")[0]["protocol"], "classic");
     }
     let watermarks = world.watch();
-    both_copy(&mut engines);
+    all_copy(&mut engines);
     engines.pop().unwrap().kill();
     wait_for_shares(&mut engines, SESSION + seconds(5), &[6]);
     engines.push(Engine::run(&config));
@@ -224,7 +229,5 @@ fn a_cluster_without_the_newer_protocol_shares_by_the_classic_one() {
     let duplicates = world.prove();
     assert!(duplicates <= bound(3), "{duplicates} duplicates");
     watermarks.stop().assert_never_back();
-    for engine in engines {
-        engine.drain().assert_bounded();
-    }
+    drain(engines);
 }

@@ -1,6 +1,5 @@
 //! What librdkafka knows of topics and offsets and its safe wrapper does not tell.
 
-use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use sys::rd_kafka_resp_err_t as err;
 use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 
 use super::{bytes, lossy};
+use crate::kafka::TopicIds;
 use crate::kafka::client::Context;
 
 /// The metadata text with each offset of a list, in its order. The wrapper panics where one is not UTF-8, and any tool may
@@ -33,7 +33,7 @@ pub(in crate::kafka) fn topic_ids(
     client: &Client<Context>,
     topics: &[&str],
     timeout: Duration,
-) -> KafkaResult<BTreeMap<String, Option<String>>> {
+) -> KafkaResult<TopicIds> {
     let timed_out = || KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut);
     let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(*topic).ok()).collect();
     let mut names: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
@@ -63,10 +63,10 @@ pub(in crate::kafka) fn topic_ids(
 
 /// # Safety
 /// `event` is a live result of `rd_kafka_DescribeTopics`.
-unsafe fn ids_of(event: *mut sys::rd_kafka_event_t) -> BTreeMap<String, Option<String>> {
+unsafe fn ids_of(event: *mut sys::rd_kafka_event_t) -> TopicIds {
     /// The id of all zeros is none.
     const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
-    let mut ids = BTreeMap::new();
+    let mut ids = TopicIds::new();
     // SAFETY: all of it belongs to the event, and is looked at while that lives.
     unsafe {
         let mut count = 0;
