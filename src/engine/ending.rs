@@ -115,8 +115,8 @@ impl Route {
             for (target, group) in targets.into_iter().enumerate() {
                 let mut offsets = lasting.progress.to_commit(target, false);
                 offsets.retain(|(partition, ..)| ownership.owns(partition) || recalled.contains(partition));
-                if let (Some(group), false, true) = (group, offsets.is_empty(), lasting.may_act())
-                    && let Err(fault) = group.commit(&offsets)
+                if let Some(group) = group
+                    && let Err(fault) = lasting.commit(target, &group, &offsets)
                 {
                     stopping.undone.push(format!("watermarks could not be committed: {fault}"));
                 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use super::flow::Gate;
 use super::pacer::Limit;
 use super::preparation::shared_group;
-use super::progress::{Progress, TargetIndex};
+use super::progress::{Noted, Progress, TargetIndex};
 use super::read_limit::ReadLimit;
 use super::retries::Retries;
 use super::status::RouteStatus;
 use crate::domain::fault::Fault;
 use crate::domain::retry::Spread;
 use crate::kafka::Writer;
+use crate::kafka::group::Group;
 use crate::kafka::lease::SharedLease;
 use crate::kafka::membership::Membership;
 use crate::plan::{Plan, RoutePlan};
@@ -118,6 +119,16 @@ impl Lasting {
     /// Whether this process may act for its partitions now.
     pub fn may_act(&self) -> bool {
         self.lease().is_none_or(|lease| lease.is_held())
+    }
+
+    /// Commits watermarks of a target, if this process may still act for them: whoever may not must not put back what another
+    /// process has committed. Blocks.
+    pub fn commit(&self, target: TargetIndex, group: &Group, offsets: &[Noted]) -> Result<(), Fault> {
+        if !offsets.is_empty() && self.may_act() {
+            group.commit(offsets)?;
+            self.progress.committed(target, offsets);
+        }
+        Ok(())
     }
 
     /// Notes a writer that was opened.

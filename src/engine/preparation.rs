@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::gaps::{Compared, Resume, compare_all};
-use super::progress::{Noted, Progress};
+use super::lasting::Lasting;
+use super::progress::{Noted, TargetIndex};
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::gap::{Gap, OnGap};
@@ -129,8 +130,6 @@ pub struct Request {
     pub former: HashMap<TopicPartition, (i64, Note)>,
     /// Those that are written already: their topic may have grown, and there is nothing else to look at.
     pub running: HashSet<TopicPartition>,
-    /// What was seen of the source.
-    pub progress: Arc<Progress>,
     /// All topics of the route.
     pub all: Topics,
     /// Whether the route was just started: only then does its `start` count.
@@ -139,6 +138,10 @@ pub struct Request {
     pub leads: bool,
     /// Set once one of the partitions is to be another process's: then nothing may be committed for it any more.
     pub withdrawn: Arc<AtomicBool>,
+    /// What is known of the route, and what commits where a target starts if this process may still act for it.
+    pub lasting: Lasting,
+    /// Which target it is.
+    pub index: TargetIndex,
 }
 
 /// A target that can be written.
@@ -302,6 +305,11 @@ fn starts(clients: &Clients, request: &Request) -> Result<(TopicIds, HashMap<Top
         in_group.extend(committed.keys().cloned());
         fresh = unknown_starts(clients, request, (&unknown, &ids), committed, &mut starts)?;
     }
+    let note = |(partition, offset): (TopicPartition, i64)| {
+        let topic_id = ids.get(&*partition.topic).cloned().flatten();
+        (partition, offset, Note { topic_id, start: Some(offset), ..Note::default() })
+    };
+    let fresh: Vec<Noted> = fresh.into_iter().map(note).collect();
     if let Some(group) = &clients.group
         && !fresh.is_empty()
     {
@@ -309,23 +317,14 @@ fn starts(clients: &Clients, request: &Request) -> Result<(TopicIds, HashMap<Top
             let reason = "another process is to have a part of it: what is left is looked at anew";
             return Err(Fault::new(FaultClass::System, reason));
         }
-        let note = |tp: &TopicPartition, start| Note {
-            topic_id: ids.get(&*tp.topic).cloned().flatten(),
-            start,
-            ..Note::default()
-        };
-        let offsets: Vec<Noted> =
-            fresh.iter().map(|(tp, offset)| (tp.clone(), *offset, note(tp, Some(*offset)))).collect();
-        group.commit(&offsets)?;
+        request.lasting.commit(request.index, group, &fresh)?;
     }
-    let is_fresh: HashSet<TopicPartition> = fresh.keys().cloned().collect();
-    for (partition, offset) in fresh {
-        let topic_id = ids.get(&*partition.topic).cloned().flatten();
-        let note = Note { topic_id, start: Some(offset), ..Note::default() };
+    let is_fresh: HashSet<TopicPartition> = fresh.iter().map(|(partition, ..)| partition.clone()).collect();
+    for (partition, offset, note) in fresh {
         starts.entry(partition).or_insert((offset, note));
     }
     let resume = |(partition, (from, note)): (TopicPartition, (i64, Note))| {
-        let end = request.progress.end(&partition, note.topic_id.clone());
+        let end = request.lasting.progress.end(&partition, note.topic_id.clone());
         let (fresh, in_group) = (is_fresh.contains(&partition), in_group.contains(&partition));
         (partition, Resume { from, note, end, fresh, in_group })
     };

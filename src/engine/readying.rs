@@ -78,11 +78,12 @@ impl Route {
             known: each(&partitions, |tp| progress.known(index, tp)),
             former: each(&partitions, |tp| progress.former(index, tp)),
             running: slot.written.clone(),
-            progress: progress.clone(),
             all: self.topics.clone(),
             first: !slot.prepared_once,
             leads: self.ownership.leads(&self.topics),
             withdrawn,
+            lasting: self.params.lasting.clone(),
+            index,
             partitions,
         }
     }

@@ -81,8 +81,8 @@ impl Route {
             for (target, group) in groups.into_iter().enumerate() {
                 let mut offsets = lasting.progress.to_commit(target, false);
                 offsets.retain(|(partition, ..)| done.contains(partition));
-                if let (Some(group), false, true) = (group, offsets.is_empty(), lasting.may_act())
-                    && let Err(fault) = group.commit(&offsets)
+                if let Some(group) = group
+                    && let Err(fault) = lasting.commit(target, &group, &offsets)
                 {
                     tracing::warn!(%route, "watermarks are not committed, and what is above the last ones is copied again: {fault}");
                 }

@@ -274,25 +274,18 @@ impl Route {
         slot.committing = true;
         let (lasting, route, plan) = (self.params.lasting.clone(), self.name().to_owned(), self.params.plan.clone());
         let work = spawn_blocking(move || {
-            // whoever may not act any more must not put back what another process has committed
-            if !lasting.may_act() {
-                return Ok::<(), Fault>(());
-            }
             if all {
                 offsets.extend(still_held(&lasting.progress, index, &group)?);
             }
-            if !offsets.is_empty() {
-                group.commit(&offsets)?;
-                lasting.progress.committed(index, &offsets);
-            }
-            if check {
+            lasting.commit(index, &group, &offsets)?;
+            if check && lasting.may_act() {
                 let found = group.committed(&checked)?;
                 for (partition, committed, found) in lasting.progress.put_back(index, &found) {
                     tracing::warn!(%route, target = plan.targets[index].name(), %partition, committed, found,
                         "a watermark was put back by somebody else, and is committed again");
                 }
             }
-            Ok(())
+            Ok::<(), Fault>(())
         });
         ctx.spawn(work.into_actor(self).map(move |result, this, _| {
             this.targets[index].committing = false;
