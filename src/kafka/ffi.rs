@@ -37,7 +37,7 @@ mod watch;
 mod write;
 
 pub(super) use member::{Member, POLL, Told};
-pub(super) use metadata::{metadata_of, topic_ids};
+pub(super) use metadata::{controller, metadata_of, topic_ids};
 pub(super) use read::{Consumer, Message, Stream};
 pub(super) use write::{Producer, Written};
 

@@ -13,6 +13,7 @@ mod support;
 mod bandwidth;
 mod copy;
 mod credentials;
+mod demo;
 mod down;
 mod fan_out;
 mod gaps;

@@ -28,6 +28,12 @@ pub(in crate::kafka) fn metadata_of(list: &TopicPartitionList) -> Vec<Vec<u8>> {
     }
 }
 
+/// The id of the cluster's controller, as the last answer with metadata told it; negative where none has.
+pub(in crate::kafka) fn controller(client: &Client<Context>) -> i32 {
+    // SAFETY: the client is alive. No time: nothing is asked.
+    unsafe { sys::rd_kafka_controllerid(client.native_ptr(), 0) }
+}
+
 /// The ids of topics, by name, as base64 text; `None` where the cluster tells none. Topics that are not there are left out.
 pub(in crate::kafka) fn topic_ids(
     client: &Client<Context>,
