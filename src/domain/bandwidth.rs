@@ -109,8 +109,14 @@ const DISTRUST: f64 = 0.15;
 /// Throttle times below these seconds take off less: a broker that pauses us that shortly has done what was needed.
 const SERIOUS: f64 = 0.3;
 /// How a limit grows, as in CUBIC (RFC 9438): in parts of what was allowed last, by the cube of the seconds after it is
-/// back there. Flat around what was allowed, 5 % above it after 4.4 s, 11 times as much after 26 s.
-const GROWTH: f64 = 0.0006;
+/// back there. Flat around what was allowed, 5 % above it after 3.3 s, 50 % after 7 s.
+const GROWTH: f64 = 0.0014;
+/// A broker that lets this much more than what it allowed pass, on average over its window, allows more by now.
+const PROOF: f64 = 1.05;
+/// How often the limit doubles in a second from then on.
+const DOUBLINGS: f64 = 1.5;
+/// How long after a throttle period an average proves anything: what went before it may be what is above.
+const UNPROVEN: Duration = Duration::from_secs(3);
 /// Throttle times within this long after a cut are one episode, and cut no further unless they are longer: what went
 /// before is in the broker's window until then, and it throttles for that whatever the limit is now.
 const EPISODE: Duration = Duration::from_secs(13);
@@ -122,7 +128,8 @@ const FORGET: Duration = Duration::from_secs(60);
 const LEAST: f64 = 1024.0;
 
 /// The rate that a broker's throttling teaches: cut when a broker throttles, to about what it says that it allows; then
-/// grown, slowly near what was allowed and faster the longer it works; in the end dropped.
+/// grown, slowly near what was allowed and faster the longer it works, doubled again and again where more than what was
+/// allowed has passed; in the end dropped.
 ///
 /// Kafka's throttle time is `(rate - quota) / quota * window`, so the rate that was measured here gives the quota. A broker
 /// with other rules is met by the bounds on each cut, and by trying again.
@@ -147,6 +154,11 @@ struct Learnt {
     worst: f64,
     /// What it allows, as far as that can be told.
     allowed: f64,
+    /// Since when it is proven to allow more.
+    risen: Option<Duration>,
+    /// Whether the limit was doubling when this episode began. What was allowed before is a guess then, and what is above it
+    /// proves little.
+    is_guess: bool,
 }
 
 impl Pace {
@@ -160,7 +172,7 @@ impl Pace {
         let average = self.sent.average(now);
         let mut learnt = match self.learnt {
             Some(learnt) if self.same_episode(learnt.begun, now) => learnt,
-            _ => Learnt { begun: now, before: self.used_limit(now), average: 0.0, worst: 0.0, allowed: 0.0 },
+            _ => self.new_episode(now),
         };
         learnt.average = learnt.average.max(average);
         learnt.worst = learnt.worst.max(throttle.as_secs_f64());
@@ -171,6 +183,13 @@ impl Pace {
         self.learnt = Some(learnt);
         self.quiet_until = self.quiet_until.max(now.saturating_add(throttle));
         self.bucket.set_rate(now, Some(whole(learnt.allowed * MARGIN)));
+    }
+
+    fn new_episode(&self, now: Duration) -> Learnt {
+        let is_guess = self.learnt.is_some_and(|learnt| learnt.risen.is_some());
+        // a limit that doubles is soon far above what the broker has averaged
+        let before = if is_guess { None } else { self.used_limit(now) };
+        Learnt { begun: now, before, average: 0.0, worst: 0.0, allowed: 0.0, risen: None, is_guess }
     }
 
     /// Whether a throttle time belongs to the episode that began then.
@@ -194,14 +213,20 @@ impl Pace {
     }
 
     fn refresh(&mut self, now: Duration) {
-        let Some(learnt) = self.learnt else { return };
+        let Some(learnt) = &mut self.learnt else { return };
         let Some(free) = now.checked_sub(self.quiet_until) else { return };
         if free >= FORGET {
             self.learnt = None;
             return self.bucket.set_rate(now, None);
         }
+        let unproven = if learnt.is_guess { EPISODE } else { UNPROVEN };
+        if learnt.risen.is_none() && free >= unproven && self.sent.average(now) > learnt.allowed * PROOF {
+            learnt.risen = Some(now);
+        }
+        let doubling = learnt.risen.map_or(Duration::ZERO, |risen| now.saturating_sub(risen));
         let back = ((1.0 - MARGIN) / GROWTH).cbrt();
-        let limit = learnt.allowed * (1.0 + GROWTH * (free.as_secs_f64() - back).powi(3));
+        let grown = 1.0 + GROWTH * (free.saturating_sub(doubling).as_secs_f64() - back).powi(3);
+        let limit = learnt.allowed * grown * (DOUBLINGS * doubling.as_secs_f64()).exp2();
         self.bucket.set_rate(now, Some(whole(limit)));
     }
 
@@ -581,7 +606,7 @@ mod tests {
             let mut simulation = Simulation::new(Broker::kafka(quota), 64 * KIB);
             simulation.run(60.0);
             simulation.broker.quota = 1e12;
-            simulation.run(90.0);
+            simulation.run(74.0);
             let limit = simulation.pace.limit();
             assert!(limit.is_none_or(|limit| limit >= 10 * quota), "{quota}: {limit:?}");
             simulation.run(121.0);

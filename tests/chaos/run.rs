@@ -76,26 +76,24 @@ fn run(name: &str, faults: impl FnOnce(&mut World, &mut Rng)) -> Summary {
     world.end()
 }
 
-/// A soak: all faults singly, however long that takes, and then two or three at once until the time is up.
+/// A soak: all faults singly, however long that takes, and again until half of the time is up; then two or three at once.
 pub fn soak(minutes: i64, only: Option<&str>) -> Report {
     let seed = seed();
     println!("chaos: {minutes} minutes with seed {seed}");
     let _seeded = Seeded(seed);
     let mut dice = Rng::with_seed(seed);
     let mut world = World::begin("soak", seed, 1);
-    let end = now() + minutes * 60_000;
+    let (half, end) = (now() + minutes * 30_000, now() + minutes * 60_000);
     let faults = FAULTS.iter().filter(|fault| only.is_none_or(|name| name == fault.name));
     let faults: Vec<&Fault> = faults.filter(|fault| is_to_be_had(fault, &world)).collect();
     assert!(!faults.is_empty(), "no fault is left of {only:?}");
     let mut stretches = Vec::new();
-    let mut singles = faults.iter().copied();
-    loop {
-        let together = match singles.next() {
-            Some(fault) => vec![fault],
-            None if now() > end => break,
-            None if only.is_some() => faults.clone(),
-            None => several(&faults, &mut dice),
-        };
+    while stretches.len() < faults.len() || now() < half {
+        let fault = faults[stretches.len() % faults.len()];
+        stretches.push(stretch(&mut world, &[fault], &mut dice));
+    }
+    while now() < end {
+        let together = if only.is_some() { faults.clone() } else { several(&faults, &mut dice) };
         stretches.push(stretch(&mut world, &together, &mut dice));
     }
     Report { seed, minutes, stretches, summary: world.end() }

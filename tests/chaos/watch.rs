@@ -27,6 +27,8 @@ pub struct Look {
     pub told: Millis,
     /// As committed on the source.
     pub watermarks: Offsets,
+    /// Each commit so far that was below the one before it.
+    pub falls: Vec<String>,
     /// The target's ends, asked for after that; not always to be had.
     pub ends: Option<Offsets>,
 }
@@ -85,6 +87,7 @@ fn look(request: Value) -> Option<Look> {
         asked: seen["asked"].as_i64()?,
         told: seen["told"].as_i64()?,
         watermarks: offsets(&seen["committed"])?,
+        falls: seen["falls"].as_array()?.iter().map(|fall| fall.as_str().unwrap().to_owned()).collect(),
         ends: offsets(&seen["ends"]),
     })
 }

@@ -391,10 +391,8 @@ impl Target {
 
     fn take_in(&mut self) {
         for look in self.watch.looks() {
-            for (partition, watermark) in &look.watermarks {
-                let before = self.watermarks.insert(*partition, *watermark).unwrap_or(0);
-                assert!(before <= *watermark, "{}: {partition} went back from {before} to {watermark}", self.name);
-            }
+            assert!(look.falls.is_empty(), "{}: {}", self.name, look.falls.join("; "));
+            self.watermarks.extend(&look.watermarks);
             self.unjudged.extend(look.ends.clone().map(|ends| (look.watermarks.clone(), ends)));
             self.looks.push(look);
         }

@@ -96,14 +96,9 @@ final class Load {
         ObjectNode reply = Agent.JSON.createObjectNode().put("asked", now());
         String topic = request.get("topic").textValue();
         try {
-            ObjectNode committed = Agent.JSON.createObjectNode();
-            var offsets = Topics.admin(request).listConsumerGroupOffsets(request.get("group").textValue());
-            offsets.partitionsToOffsetAndMetadata().get().forEach((partition, offset) -> {
-                if (offset != null && partition.topic().equals(topic)) {
-                    committed.put(String.valueOf(partition.partition()), offset.offset());
-                }
-            });
-            reply.set("committed", committed);
+            Commits commits = Commits.of(request);
+            reply.set("committed", commits.offsets());
+            reply.set("falls", commits.falls());
             reply.put("told", now());
             Map<TopicPartition, OffsetSpec> latest = new HashMap<>();
             for (int partition = 0; partition < request.get("partitions").intValue(); partition++) {
