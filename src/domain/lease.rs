@@ -49,6 +49,12 @@ impl Lease {
         self.until.is_some() && !self.lapsed
     }
 
+    /// For how long the member may, as far as is known now; `None` where it may not.
+    pub fn left(&mut self, now: Duration) -> Option<Duration> {
+        let until = self.until.filter(|_| self.is_held(now));
+        until.map(|until| until.saturating_sub(now))
+    }
+
     /// Whether it was held and ran out.
     pub fn has_lapsed(&mut self, now: Duration) -> bool {
         !self.is_held(now) && self.lapsed

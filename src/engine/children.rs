@@ -13,7 +13,7 @@ use super::partition_consumer::{Params as ConsumerParams, PartitionConsumer};
 use super::preparation::partitions_of;
 use super::refusals::millis;
 use super::retries::What;
-use super::route::{Index, Route};
+use super::route::{Index, Route, Then};
 use super::router::Router;
 use super::source::open_reader;
 use crate::domain::fault::{Fault, FaultClass};
@@ -248,14 +248,14 @@ impl Route {
     pub(super) fn router_gone(&mut self, gone: &ChildGone, ctx: &mut Context<Self>) {
         if self.router.take().is_some() {
             self.made_anew(gone);
-            self.stop(Vec::new(), true, ctx);
+            self.stop(Vec::new(), Then::Again, ctx);
         }
     }
 
     /// A child keeps failing: the whole route starts again, with clients of its own.
     fn escalate(&mut self, child: &Child, ctx: &mut Context<Self>) {
         tracing::error!(route = %self.name(), ?child, "it keeps failing: the route starts again");
-        self.stop(Vec::new(), true, ctx);
+        self.stop(Vec::new(), Then::Again, ctx);
     }
 }
 

@@ -7,7 +7,7 @@ use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tokio::task::spawn_blocking;
 
 use super::messages::Seek;
-use super::route::{Route, RouteEnded};
+use super::route::{Route, RouteEnded, Then};
 use super::target_slot::TargetSlot;
 use crate::domain::fault::FaultClass;
 use crate::domain::topic_partition::TopicPartition;
@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Stopping {
     undone: Vec<String>,
-    again: bool,
+    then: Then,
     closing: bool,
 }
 
@@ -32,7 +32,7 @@ impl Route {
         if let Some(fault) = self.source_fault.as_ref().filter(|fault| fault.class == FaultClass::Config) {
             undone.push(fault.reason.clone());
             if !self.discovered {
-                return self.stop(undone, false, ctx);
+                return self.stop(undone, Then::Nothing, ctx);
             }
         } else if !self.discovered {
             return;
@@ -59,23 +59,23 @@ impl Route {
             undone.extend(stuck.into_values().map(|reason| format!("target {name}: {reason}")));
         }
         undone.dedup();
-        self.stop(undone, false, ctx);
+        self.stop(undone, Then::Nothing, ctx);
     }
 
     /// Ends without a drain and without a commit, to be started again: it may not act any more.
     pub(super) fn end_at_once(&mut self, ctx: &mut Context<Self>) {
         if self.stopping.is_none() {
-            self.stopping = Some(Stopping { undone: Vec::new(), again: true, closing: false });
+            self.stopping = Some(Stopping { undone: Vec::new(), then: Then::Rejoin, closing: false });
             self.close(false, ctx);
         }
     }
 
     /// Stops reading, lets the targets finish, commits, closes.
-    pub(super) fn stop(&mut self, undone: Vec<String>, again: bool, ctx: &mut Context<Self>) {
+    pub(super) fn stop(&mut self, undone: Vec<String>, then: Then, ctx: &mut Context<Self>) {
         if self.stopping.is_some() {
             return;
         }
-        self.stopping = Some(Stopping { undone, again, closing: false });
+        self.stopping = Some(Stopping { undone, then, closing: false });
         self.params.lasting.status.change(|facts| facts.draining = true);
         for consumer in self.consumers.values() {
             consumer.addr().do_send(Seek(None));
@@ -83,7 +83,7 @@ impl Route {
         for target in &mut self.targets {
             target.drain();
         }
-        let longest = if again { self.params.drain.min(AGAIN) } else { self.params.drain };
+        let longest = if then == Then::Nothing { self.params.drain } else { self.params.drain.min(AGAIN) };
         ctx.run_later(longest, |this, ctx| this.close(true, ctx));
         self.close_if_drained(ctx);
     }
@@ -98,7 +98,7 @@ impl Route {
     fn close(&mut self, late: bool, ctx: &mut Context<Self>) {
         let Some(stopping) = self.stopping.as_mut().filter(|stopping| !stopping.closing) else { return };
         stopping.closing = true;
-        if late && !stopping.again {
+        if late && stopping.then == Then::Nothing {
             let seconds = self.params.drain.as_secs();
             stopping.undone.push(format!("the drain took longer than {seconds} s: what was in flight is copied again"));
         }
@@ -122,7 +122,7 @@ impl Route {
                 }
             }
             drop(source);
-            if !stopping.again {
+            if stopping.then == Then::Nothing {
                 lasting.leave();
             }
             stopping
@@ -130,7 +130,7 @@ impl Route {
         // librdkafka waits for a commit's answer as long as it takes
         let work = tokio::time::timeout(CLOSING, work);
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
-            let Stopping { undone, again, .. } = match result {
+            let Stopping { undone, then, .. } = match result {
                 Ok(Ok(stopping)) => stopping,
                 Ok(Err(_)) | Err(_) => {
                     let mut late = closing.clone();
@@ -138,12 +138,12 @@ impl Route {
                     late
                 }
             };
-            if !again {
+            if then == Then::Nothing {
                 this.tell_totals();
                 this.params.lasting.status.change(|facts| facts.ended = true);
             }
             let generation = this.params.generation;
-            this.params.owner.do_send(RouteEnded { route: route.clone(), undone, again, generation });
+            this.params.owner.do_send(RouteEnded { route: route.clone(), undone, then, generation });
             ctx.stop();
         }));
     }

@@ -35,6 +35,8 @@ pub struct Lasting {
     /// How fast the source may be read.
     pub read_limit: Option<ReadLimit>,
     writers: Arc<Mutex<Vec<Arc<dyn Writer>>>>,
+    /// Whose turn it is to commit, for each target.
+    commits: Arc<Vec<Mutex<()>>>,
     /// Its place among the processes that share the route.
     membership: Arc<Mutex<Option<Arc<Membership>>>>,
 }
@@ -83,6 +85,7 @@ impl Lasting {
             limits: Arc::new(plan.targets.iter().map(of_target).collect()),
             read_limit: shared.read.get(&plan.source.alias).cloned().map(ReadLimit::new),
             writers: Arc::default(),
+            commits: Arc::new(plan.targets.iter().map(|_| Mutex::default()).collect()),
             membership: Arc::default(),
         }
     }
@@ -121,11 +124,13 @@ impl Lasting {
         self.lease().is_none_or(|lease| lease.is_held())
     }
 
-    /// Commits watermarks of a target, if this process may still act for them: whoever may not must not put back what another
-    /// process has committed. Blocks.
+    /// Commits watermarks of a target, if this process may still act for them, and as long as it may: whoever may not must not put
+    /// back what another process has committed; nor may what a former life of the route has on its way come after this. Blocks.
     pub fn commit(&self, target: TargetIndex, group: &Group, offsets: &[Noted]) -> Result<(), Fault> {
-        if !offsets.is_empty() && self.may_act() {
-            group.commit(offsets)?;
+        let _turn = self.commits.get(target).map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let left = self.lease().map(|lease| lease.left());
+        if !offsets.is_empty() && left != Some(None) {
+            group.commit(offsets, left.flatten())?;
             self.progress.committed(target, offsets);
         }
         Ok(())

@@ -84,7 +84,12 @@ impl Retries {
             Next::Again { attempt, delay } => (attempt, delay),
             Next::Exhausted { attempts } => (attempts, BLOCKED),
         };
-        (attempt, self.spread.lock().unwrap_or_else(PoisonError::into_inner).after(delay, now()))
+        (attempt, self.spread(delay))
+    }
+
+    /// A delay of about this, apart from others'.
+    pub fn spread(&self, delay: Duration) -> Duration {
+        self.spread.lock().unwrap_or_else(PoisonError::into_inner).after(delay, now())
     }
 
     /// Notes that something works.

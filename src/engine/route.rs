@@ -72,6 +72,17 @@ pub struct Params {
     pub watch: DeathWatch,
 }
 
+/// What follows the end of a route's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing: it is done with, or told to end.
+    Nothing,
+    /// It is to be started again: something of it keeps failing, or has taken the rest with it.
+    Again,
+    /// It has lost its place in its group, which is no failure of its own, and is to join anew.
+    Rejoin,
+}
+
 /// A route has drained and stopped.
 #[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
@@ -80,8 +91,8 @@ pub struct RouteEnded {
     pub route: String,
     /// What was left undone, and why; empty if nothing was.
     pub undone: Vec<String>,
-    /// A router's death takes the route with it: it is to be started again.
-    pub again: bool,
+    /// What is to follow.
+    pub then: Then,
     /// Which life of it has ended.
     pub generation: u64,
 }
@@ -290,7 +301,7 @@ impl Handler<Drain> for Route {
     type Result = ();
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
-        self.stop(Vec::new(), false, ctx);
+        self.stop(Vec::new(), Then::Nothing, ctx);
     }
 }
 

@@ -17,11 +17,14 @@ use super::messages::{Child, Drain, End, Ping};
 use super::progress::Progress;
 use super::refusals::millis;
 use super::retries::{What, spread};
-use super::route::{Params, Route, RouteEnded};
+use super::route::{Params, Route, RouteEnded, Then};
 use super::status::Status;
 use crate::domain::fault::FaultClass;
 use crate::domain::retry::HEALTHY;
 use crate::plan::{Plan, RoutePlan};
+
+/// How long a route rests that has lost its place in its group.
+const REJOIN: Duration = Duration::from_millis(500);
 
 /// How the engine is to run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -193,6 +196,17 @@ impl Supervisor {
         ctx.run_later(delay, move |this, ctx| this.start_route(&name, ctx));
     }
 
+    /// A route that has lost its place in its group joins anew: the group keeps those waiting whom it can't hear, however often.
+    fn rejoin(&mut self, name: &str, ctx: &mut Context<Self>) {
+        let Some(slot) = self.routes.get_mut(name) else { return };
+        slot.route = None;
+        slot.lasting.status.begin_again(None);
+        let delay = slot.lasting.retries.spread(REJOIN);
+        tracing::info!(route = name, generation = slot.generation + 1, retry_ms = millis(delay), "joins anew");
+        let name = name.to_owned();
+        ctx.run_later(delay, move |this, ctx| this.start_route(&name, ctx));
+    }
+
     /// Asks all routes for a sign of life, again and again.
     fn make_rounds(&mut self, ctx: &mut Context<Self>) {
         let hangs = |slot: &RouteSlot| slot.route.as_ref().is_some_and(|route| route.hangs(self.rounds));
@@ -271,8 +285,10 @@ impl Handler<RouteEnded> for Supervisor {
         if !self.is_present(&ended.route, ended.generation) {
             return;
         }
-        if ended.again && !self.draining {
-            return self.start_again(&ended.route, None, ctx);
+        match ended.then {
+            Then::Again if !self.draining => return self.start_again(&ended.route, None, ctx),
+            Then::Rejoin if !self.draining => return self.rejoin(&ended.route, ctx),
+            Then::Nothing | Then::Again | Then::Rejoin => {}
         }
         if let Some(slot) = self.routes.get_mut(&ended.route) {
             (slot.ended, slot.route) = (true, None);

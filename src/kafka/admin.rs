@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::client::{Context, SERVE, control_config};
 use super::fault_map::class_of;
+use super::patience::patiently;
 use super::{TopicIds, ffi};
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
@@ -142,6 +143,10 @@ impl Admin {
 
     /// The offset of each partition at the given place.
     pub fn offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<HashMap<TopicPartition, i64>, Fault> {
+        patiently(|pause| drop(self.consumer.poll(pause)), || self.list_offsets(partitions, at))
+    }
+
+    fn list_offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<HashMap<TopicPartition, i64>, Fault> {
         let doing = "offsets can't be listed";
         // the protocol asks for "earliest" and "latest" as times of -2 and -1
         let time = match at {
@@ -171,7 +176,7 @@ impl Admin {
         }
         // no record at or after that time: the end
         if matches!(at, OffsetAt::Timestamp(_)) {
-            found.extend(self.offsets(&later, OffsetAt::Latest)?);
+            found.extend(self.list_offsets(&later, OffsetAt::Latest)?);
         } else if let Some(partition) = later.first() {
             return Err(Fault::new(
                 FaultClass::System,

@@ -13,6 +13,9 @@
 //! Sharing (`ffi/member.rs`): [`Member`] is in a group, and answers a rebalance when it is ready for it; the wrapper has to do so at
 //! once.
 //!
+//! Committing (`ffi/commit.rs`): [`Committer`] bounds the time of a commit (`rd_kafka_AlterConsumerGroupOffsets`); what the wrapper was
+//! asked to commit is tried again by librdkafka whenever that can be.
+//!
 //! What the client's threads count (`ffi/watch.rs`) is shared with them, and kept until they have ended.
 //!
 //! Every pointer here comes from librdkafka, is checked for null where it may be, and is owned by exactly one value.
@@ -30,12 +33,14 @@ use rdkafka_sys::RDKafkaType;
 
 use super::client::Context;
 
+mod commit;
 mod member;
 mod metadata;
 mod read;
 mod watch;
 mod write;
 
+pub(super) use commit::Committer;
 pub(super) use member::{Member, POLL, Told};
 pub(super) use metadata::{controller, metadata_of, topic_ids};
 pub(super) use read::{Consumer, Message, Stream};

@@ -29,6 +29,12 @@ impl SharedLease {
         self.lock().is_held(now)
     }
 
+    /// For how long it is still held, as far as is known now; `None` where it is not.
+    pub fn left(&self) -> Option<Duration> {
+        let now = self.now();
+        self.lock().left(now)
+    }
+
     /// Whether it was held and ran out.
     pub(super) fn has_lapsed(&self) -> bool {
         let now = self.now();

@@ -20,6 +20,7 @@ pub mod group;
 pub mod lease;
 pub mod membership;
 pub mod mock;
+mod patience;
 pub mod probe;
 pub mod reader;
 #[cfg(test)]

@@ -206,7 +206,10 @@ impl World {
 
     fn note_end(&mut self, ended: &Finished) {
         self.peak_memory = self.peak_memory.max(ended.peak_memory());
-        self.fences += ended.log().with_message(FENCED).len();
+        let log = ended.log();
+        self.fences += log.with_message(FENCED).len();
+        let failed = log.made_anew("route");
+        assert!(failed.is_empty(), "whatever happens outside, no route fails by itself: {failed:?}");
     }
 
     /// How often an engine was fenced in this stretch.

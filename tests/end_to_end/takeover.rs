@@ -10,6 +10,7 @@ use crate::support::cluster::{Regions, regions};
 use crate::support::config::Config;
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
+use crate::support::log::number;
 use crate::support::records::Bulk;
 use crate::support::topic::Topic;
 use crate::support::watermarks::Watermarks;
@@ -165,6 +166,10 @@ fn a_process_that_was_frozen_for_longer_than_its_session_changes_nothing_when_it
     engines[1].wait_for_log(seconds(10), "it ends what it did in its old name", |line| line["message"] == "fenced");
     wait_for_shares(&mut engines, seconds(20), &[3, 3]);
     all_copy(&mut engines);
+    let log = engines[1].log();
+    assert!(log.with_message("made anew").is_empty(), "to be frozen is no failure of the route's");
+    let delays = log.with_message("joins anew").into_iter().map(|line| number(line, "retry_ms"));
+    assert!(delays.max().is_some_and(|delay| delay < 2_000), "it joins anew at once");
     load.stop();
     let duplicates = world.prove();
     println!("{duplicates} duplicates");
