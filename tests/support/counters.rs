@@ -32,8 +32,22 @@ impl Cluster {
     }
 
     fn count(&self, bean: &str, attribute: &str) -> i64 {
-        ask("jmx", json!({ "pid": self.pid(), "bean": bean, "attribute": attribute })).as_i64().unwrap()
+        count(self.pid(), bean, attribute)
     }
+}
+
+/// How far a node of a quorum knows what has been decided.
+pub fn decided(pid: u32) -> i64 {
+    count(pid, "kafka.controller:type=KafkaController,name=LastCommittedRecordOffset", "Value")
+}
+
+/// How far a broker acts on it.
+pub fn heeded(pid: u32) -> i64 {
+    count(pid, "kafka.server:type=broker-metadata-metrics", "last-applied-record-offset")
+}
+
+fn count(pid: u32, bean: &str, attribute: &str) -> i64 {
+    ask("jmx", json!({ "pid": pid, "bean": bean, "attribute": attribute })).as_i64().unwrap()
 }
 
 const SOCKETS: &str = "kafka.server:type=socket-server-metrics,listener=*,networkProcessor=*";

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::agent::try_ask;
 use super::broker::{Blueprint, Broker, broker_folder, cluster_id, free_ports, start_on_free_ports};
+use super::counters::{decided, heeded};
 use super::listeners::Listener;
 use super::proxy::Proxy;
 use super::topic::Topic;
@@ -162,9 +163,16 @@ impl Trio {
         });
     }
 
-    /// Spreads the leaders over the brokers, as they were at first.
+    /// Spreads the leaders over the brokers, as they were at first, and waits until every broker heeds it: one that does not know
+    /// yet that it coordinates a group no longer answers with offsets of before.
     pub fn balance(&self) {
         self.ask("elect_preferred", json!({}));
+        let pids = self.nodes.each_ref().map(|node| node.broker.pid());
+        let decided = pids.map(decided).into_iter().max();
+        assert!(decided > Some(0), "no node of {} says what was decided", self.name);
+        eventually(seconds(20), &format!("the brokers of {} heed what was decided", self.name), || {
+            pids.iter().all(|pid| Some(heeded(*pid)) >= decided)
+        });
     }
 
     /// Where the partitions of a topic are.
