@@ -298,6 +298,14 @@ impl Progress {
         self.elsewhere.retain(|(_, other), _| other != partition);
     }
 
+    /// All partitions but these are other processes'.
+    pub fn keep_only(&self, partitions: &[(TopicPartition, u64)]) {
+        let held: Vec<TopicPartition> = self.assignments.iter().map(|held| held.key().clone()).collect();
+        for partition in held.iter().filter(|held| !partitions.iter().any(|(kept, _)| kept == *held)) {
+            self.taken(partition);
+        }
+    }
+
     /// A partition is another process's: what is known here will not be so for long.
     pub fn taken(&self, partition: &TopicPartition) {
         self.assignments.remove(partition);
@@ -405,5 +413,29 @@ impl Progress {
             .iter()
             .filter(|goal| counts(goal.key()))
             .all(|goal| self.furthest(target, goal.key()).is_some_and(|mark| mark >= *goal.value()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_while_nobody_attended_is_others_to_finish() {
+        let progress = Progress::new(1);
+        let [kept, lost] = [0, 1].map(|number| TopicPartition::new("a", number));
+        progress.set_goals(HashMap::from([(kept.clone(), 10), (lost.clone(), 10)]));
+        for partition in [&kept, &lost] {
+            progress.given(partition, 1);
+            progress.begin(0, partition, 5, Note::default());
+        }
+        assert!(progress.goals_elsewhere().is_empty());
+        progress.keep_only(&[(kept.clone(), 1)]);
+        assert_eq!(progress.goals_elsewhere(), std::slice::from_ref(&lost));
+        assert_eq!((progress.watermark(0, &kept), progress.watermark(0, &lost)), (Some(5), None));
+        progress.raise(0, &kept, 10);
+        assert!(!progress.reached(0, |_| true), "what others have is not known yet");
+        progress.committed_elsewhere(0, HashMap::from([(lost, 10)]));
+        assert!(progress.reached(0, |_| true));
     }
 }

@@ -35,6 +35,14 @@ impl Route {
         Ok(())
     }
 
+    /// What a former life of this route had may have been taken away while nobody was there to hear of it.
+    fn holds(&mut self, partitions: Vec<(TopicPartition, u64)>, ctx: &mut Context<Self>) {
+        self.params.lasting.progress.keep_only(&partitions);
+        if !partitions.is_empty() {
+            self.given(partitions, ctx);
+        }
+    }
+
     fn given(&mut self, partitions: Vec<(TopicPartition, u64)>, ctx: &mut Context<Self>) {
         tracing::info!(route = %self.name(), partitions = %names(partitions.iter().map(|(partition, _)| partition)), "given");
         for (partition, assignment) in &partitions {
@@ -151,6 +159,7 @@ impl Handler<MemberNews> for Route {
         match event {
             // what it loses while it ends is not committed: the lease is looked at before
             _ if self.stopping.is_some() => {}
+            MemberEvent::Holds(partitions) => self.holds(partitions, ctx),
             MemberEvent::Given(partitions) => self.given(partitions, ctx),
             MemberEvent::Taken(partitions) => self.taken(&partitions, ctx),
             MemberEvent::Lost(why) => self.lost(&why, ctx),

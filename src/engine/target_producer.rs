@@ -234,10 +234,12 @@ impl TargetProducer {
     }
 
     pub(super) fn count_modes(&self) {
-        let attached = self.feeds.values().filter(|feed| feed.mode.follows()).count();
-        let away = self.feeds.values().filter(|feed| matches!(feed.mode, Mode::Leaving | Mode::CatchingUp)).count();
+        // what is to be let go of does not catch up
+        let stays = || self.feeds.values().filter(|feed| feed.releasing.is_none());
+        let attached = stays().filter(|feed| feed.mode.follows()).count();
+        let away = stays().filter(|feed| matches!(feed.mode, Mode::Leaving | Mode::CatchingUp)).count();
         self.load.attached.store(attached as u64, Relaxed);
-        self.load.detached.store((self.feeds.len() - attached) as u64, Relaxed);
+        self.load.detached.store((stays().count() - attached) as u64, Relaxed);
         self.params.status.change_target(self.params.target, |facts| facts.detached = away);
     }
 

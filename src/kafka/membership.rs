@@ -35,7 +35,9 @@ const LEAVING: Duration = Duration::from_secs(3);
 /// What a member is told.
 #[derive(Debug)]
 pub enum MemberEvent {
-    /// These partitions are its own now; each with the number of this assignment.
+    /// Who attends now is the first to hear of it: these partitions are its own, and no others.
+    Holds(Vec<(TopicPartition, u64)>),
+    /// These partitions are its own now, too; each with the number of this assignment.
     Given(Vec<(TopicPartition, u64)>),
     /// These it has to finish and then to [`give_back`](Membership::give_back).
     Taken(Vec<TopicPartition>),
@@ -248,9 +250,9 @@ impl Worker {
         *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
         // whoever attended before is gone, and gives nothing back any more
         self.give_back();
-        let Some(joined) = self.joined.as_ref().filter(|joined| !joined.held.is_empty()) else { return };
-        let held = joined.held.iter().map(|(partition, number)| (partition.clone(), *number)).collect();
-        tell(&self.sink, MemberEvent::Given(held));
+        let held = self.joined.iter().flat_map(|joined| &joined.held);
+        let held = held.map(|(partition, number)| (partition.clone(), *number)).collect();
+        tell(&self.sink, MemberEvent::Holds(held));
     }
 
     fn set_topics(&mut self, topics: Vec<String>) {

@@ -132,6 +132,14 @@ fn a_third_process_gets_its_share_and_nobody_else_stops_for_it() {
         .flat_map(|(before, engine)| before.intersection(&engine.log().share()).cloned().collect::<Vec<_>>())
         .collect();
     assert_eq!(kept.len(), 4, "two partitions move, and four stay where they are");
+    for engine in &engines[..2] {
+        let log = engine.log();
+        assert_eq!(log.with_message("given back").len(), 1, "each of the two gives one of its three");
+        let lines = log.lines().iter().skip_while(|line| line["message"] != "taken");
+        let moving = lines.take_while(|line| line["message"] != "given back");
+        let states: Vec<_> = moving.filter(|line| line["message"] == "target state").collect();
+        assert!(states.is_empty(), "to hand a partition over is no trouble of a target's: {states:?}");
+    }
     let seen = watermarks.stop();
     seen.assert_never_back();
     for partition in &kept {
