@@ -40,17 +40,21 @@ pub struct Compared {
     pub gap: Option<Gap>,
 }
 
-/// Compares where a target is to go on with what the source has. Topics that are not there are left out.
+/// Compares where a target is to go on with what the source has. Topics that are not there are left out, as are partitions of which
+/// the source tells nothing now: those are added to `silent`, each with the reason.
 #[allow(clippy::implicit_hasher)] // nobody has another one
 pub fn compare_all(
     cluster: &ClusterSpec,
     source: &Admin,
     resumes: HashMap<TopicPartition, Resume>,
     ids: &TopicIds,
+    silent: &mut BTreeMap<TopicPartition, Fault>,
 ) -> Result<HashMap<TopicPartition, Compared>, Fault> {
     let there: Vec<TopicPartition> = resumes.keys().filter(|tp| ids.contains_key(&*tp.topic)).cloned().collect();
-    let first = source.offsets(&there, OffsetAt::Earliest)?;
-    let end = source.offsets(&there, OffsetAt::Latest)?;
+    let (first, without) = source.offsets_of_some(&there, OffsetAt::Earliest)?;
+    silent.extend(without);
+    let (end, without) = source.offsets_of_some(&there, OffsetAt::Latest)?;
+    silent.extend(without);
     let mut compared = HashMap::new();
     let mut doubtful = Doubtful::default();
     for (partition, mut resume) in resumes {
@@ -134,6 +138,11 @@ pub fn ahead_of(
     let committed = group.committed_with_notes(&partitions_of(topics))?;
     let resume =
         |(partition, (from, note))| (partition, Resume { from, note, end: None, fresh: false, in_group: true });
-    let compared = compare_all(&route.source, &source, committed.into_iter().map(resume).collect(), &ids)?;
+    let mut silent = BTreeMap::new();
+    let resumes = committed.into_iter().map(resume).collect();
+    let compared = compare_all(&route.source, &source, resumes, &ids, &mut silent)?;
+    if let Some((_, fault)) = silent.pop_first() {
+        return Err(fault);
+    }
     Ok(compared.into_iter().filter_map(|(partition, compared)| Some((partition, compared.gap?))).collect())
 }

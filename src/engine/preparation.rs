@@ -14,7 +14,7 @@ use crate::domain::note::Note;
 use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::admin::{Admin, NewTopicSpec, OffsetAt, TopicInfo};
+use crate::kafka::admin::{Admin, NewTopicSpec, OffsetAt, SomeOffsets, TopicInfo};
 use crate::kafka::group::Group;
 use crate::kafka::{TargetTopic, TopicIds};
 use crate::plan::{RoutePlan, Selected, TargetPlan, TopicSelection};
@@ -151,6 +151,8 @@ pub struct Prepared {
     pub partitions: Vec<Ready>,
     /// Source topics that can't be written, and why.
     pub refused: Vec<(String, Fault)>,
+    /// Partitions of which the source tells nothing now, and why; the others need not wait for them.
+    pub silent: BTreeMap<TopicPartition, Fault>,
     /// Partitions that stop, because the source does not have what comes next.
     pub stopped: Vec<(TopicPartition, Gap, Resume)>,
 }
@@ -172,13 +174,13 @@ pub struct Ready {
 
 /// Makes a target ready: finds or fixes where it starts, and creates or grows its topics.
 pub fn prepare(clients: &Clients, request: &Request) -> Result<Prepared, Fault> {
-    let (ids, starts) = starts(clients, request)?;
+    let mut prepared = Prepared::default();
+    let (ids, starts) = starts(clients, request, &mut prepared.silent)?;
     let fresh: HashSet<TopicPartition> =
         starts.iter().filter(|(_, resume)| resume.fresh).map(|(partition, _)| partition.clone()).collect();
-    let mut compared = compare_all(&request.route.source, &clients.source, starts, &ids)?;
+    let mut compared = compare_all(&request.route.source, &clients.source, starts, &ids, &mut prepared.silent)?;
     let existing = clients.target.topics()?;
     let limits = limits(clients, request, &existing);
-    let mut prepared = Prepared::default();
     for (name, partitions) in &request.topics {
         match make_ready(clients, request, name, *partitions, &existing) {
             Ok(topic) => {
@@ -293,7 +295,11 @@ fn make_ready(
 /// New starts are committed at once, before anything is copied: that is how a later process knows them from newborn
 /// ones. At the first start ever one process does so for the partitions of all processes, or they would take each other's
 /// commits for a sign that theirs are newborn.
-fn starts(clients: &Clients, request: &Request) -> Result<(TopicIds, HashMap<TopicPartition, Resume>), Fault> {
+fn starts(
+    clients: &Clients,
+    request: &Request,
+    silent: &mut BTreeMap<TopicPartition, Fault>,
+) -> Result<(TopicIds, HashMap<TopicPartition, Resume>), Fault> {
     let ids = clients.source.topic_ids(request.topics.keys().map(String::as_str))?;
     let mut starts: HashMap<TopicPartition, (i64, Note)> = request.known.clone();
     let unknown: Vec<TopicPartition> =
@@ -303,7 +309,9 @@ fn starts(clients: &Clients, request: &Request) -> Result<(TopicIds, HashMap<Top
     if !unknown.is_empty() {
         let committed = committed(clients, request, &unknown)?;
         in_group.extend(committed.keys().cloned());
-        fresh = unknown_starts(clients, request, (&unknown, &ids), committed, &mut starts)?;
+        let (begun, without) = unknown_starts(clients, request, (&unknown, &ids), committed, &mut starts)?;
+        silent.extend(without);
+        fresh = begun;
     }
     let note = |(partition, offset): (TopicPartition, i64)| {
         let topic_id = ids.get(&*partition.topic).cloned().flatten();
@@ -343,14 +351,15 @@ fn committed(
     clients.group.as_ref().map_or_else(|| Ok(HashMap::new()), |group| group.committed_with_notes(&asked))
 }
 
-/// Adds what is committed, or was known formerly, to the starts; returns where the others begin, which nobody has begun with.
+/// Adds what is committed, or was known formerly, to the starts; returns where the others begin, which nobody has begun with. Where
+/// a target starts for the first time, all of it has to be known; later those can wait that the source says nothing of.
 fn unknown_starts(
     clients: &Clients,
     request: &Request,
     (unknown, ids): (&[TopicPartition], &TopicIds),
     committed: HashMap<TopicPartition, (i64, Note)>,
     starts: &mut HashMap<TopicPartition, (i64, Note)>,
-) -> Result<HashMap<TopicPartition, i64>, Fault> {
+) -> Result<SomeOffsets, Fault> {
     let first_ever = request.first && committed.is_empty() && starts.is_empty() && request.former.is_empty();
     starts.extend(committed);
     if first_ever {
@@ -358,7 +367,8 @@ fn unknown_starts(
             let reason = "another process that shares this route has not said yet where it starts";
             return Err(Fault::new(FaultClass::System, reason));
         }
-        return starting_offsets(&clients.source, &request.route.start, &partitions_of(&request.all));
+        let begun = starting_offsets(&clients.source, &request.route.start, &partitions_of(&request.all))?;
+        return Ok((begun, BTreeMap::new()));
     }
     // the commits of a topic that is deleted are deleted with it: what was known of it here is all that is left
     for partition in unknown {
@@ -368,7 +378,7 @@ fn unknown_starts(
     }
     let is_newborn = |tp: &&TopicPartition| !starts.contains_key(*tp) && ids.contains_key(&*tp.topic);
     let newborn: Vec<TopicPartition> = unknown.iter().filter(is_newborn).cloned().collect();
-    clients.source.offsets(&newborn, OffsetAt::Earliest)
+    clients.source.offsets_of_some(&newborn, OffsetAt::Earliest)
 }
 
 /// The offsets that a `start` means for these partitions.

@@ -108,7 +108,11 @@ impl Route {
             };
             prepared.partitions.retain(|ready| is_ours(&ready.partition) && !is_let_go(&ready.partition));
             prepared.stopped.retain(|(partition, ..)| is_ours(partition) && !is_let_go(partition));
-            self.adopt(index, &topics, prepared, ctx)
+            prepared.silent.retain(|partition, _| is_ours(partition));
+            let silent = prepared.silent.pop_first();
+            self.adopt(index, &topics, prepared, ctx)?;
+            // the others have begun
+            silent.map_or(Ok(()), |(_, fault)| Err(fault))
         });
         match outcome {
             Ok(()) => {

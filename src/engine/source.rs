@@ -31,13 +31,14 @@ pub(super) struct Found {
     pub(super) ends: HashMap<TopicPartition, i64>,
 }
 
-/// Asks the source for its selected topics, and for the ends of these partitions; of all, where it is asked for the first time.
-/// Blocks.
+/// Asks the source for its selected topics, and for the ends of these partitions; of all, where it is asked for the first time:
+/// `needs_all` says whether it will not do without one of them. Blocks.
 pub(super) fn look(
     plan: &RoutePlan,
     source: Option<Arc<Admin>>,
     known: &Topics,
     owned: &[TopicPartition],
+    needs_all: bool,
 ) -> Result<Found, Fault> {
     let source = match source {
         Some(source) => source,
@@ -49,11 +50,11 @@ pub(super) fn look(
         tracing::debug!(route = %plan.name, "{fault}");
         TopicIds::new()
     });
-    let ends = if known.is_empty() {
-        source.offsets(&partitions_of(&topics), OffsetAt::Latest)?
-    } else {
+    let ends = match (known.is_empty(), needs_all) {
+        (true, true) => source.offsets(&partitions_of(&topics), OffsetAt::Latest)?,
         // one that has no leader now has no end that could be told, and that is no trouble with the source
-        source.offsets(owned, OffsetAt::Latest).unwrap_or_default()
+        (true, false) => source.offsets_of_some(&partitions_of(&topics), OffsetAt::Latest)?.0,
+        (false, _) => source.offsets_of_some(owned, OffsetAt::Latest).unwrap_or_default().0,
     };
     Ok(Found { source, topics, unreadable, ids, ends })
 }

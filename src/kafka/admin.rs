@@ -1,6 +1,6 @@
 //! Questions to a cluster, and the few things that are changed there: topics, partitions, offsets by time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use futures_executor::block_on;
@@ -58,6 +58,9 @@ pub enum OffsetAt {
     /// The first record at or after this time (milliseconds since 1970), else the end.
     Timestamp(i64),
 }
+
+/// Offsets, and why there is none where there is none.
+pub type SomeOffsets = (HashMap<TopicPartition, i64>, BTreeMap<TopicPartition, Fault>);
 
 /// A topic to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,47 +146,92 @@ impl Admin {
 
     /// The offset of each partition at the given place.
     pub fn offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<HashMap<TopicPartition, i64>, Fault> {
-        patiently(|pause| drop(self.consumer.poll(pause)), || self.list_offsets(partitions, at))
+        let all = || {
+            let (found, silent) = self.offsets_of_some(partitions, at)?;
+            silent.into_iter().next().map_or(Ok(found), |(_, fault)| Err(fault))
+        };
+        patiently(|pause| drop(self.consumer.poll(pause)), all)
     }
 
-    fn list_offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<HashMap<TopicPartition, i64>, Fault> {
-        let doing = "offsets can't be listed";
+    /// The same where the cluster tells it; and where it does not now, as a partition has no leader, why.
+    pub fn offsets_of_some(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<SomeOffsets, Fault> {
+        let asked = self.list_offsets(partitions, at);
+        let Err(fault) = &asked else { return asked };
+        if fault.class != FaultClass::System {
+            return asked;
+        }
+        // the client asks for all or, where one is without a leader, for none
+        let leaderless = self.leaderless()?;
+        let (without, others): (Vec<_>, Vec<_>) = partitions.iter().cloned().partition(|tp| leaderless.contains(tp));
+        if without.is_empty() || others.is_empty() {
+            return asked;
+        }
+        let (found, mut silent) = self.list_offsets(&others, at)?;
+        silent.extend(without.into_iter().map(|partition| {
+            let reason = format!("cluster {}: {partition} has no leader", self.alias);
+            (partition, Fault::new(FaultClass::System, reason))
+        }));
+        Ok((found, silent))
+    }
+
+    /// Partitions that nobody leads now.
+    fn leaderless(&self) -> Result<HashSet<TopicPartition>, Fault> {
+        let metadata = self.metadata()?;
+        let of_topics = metadata.topics().iter().flat_map(|topic| {
+            let without = topic.partitions().iter().filter(|partition| partition.leader() < 0);
+            without.map(|partition| TopicPartition::new(topic.name(), partition.id()))
+        });
+        Ok(of_topics.collect())
+    }
+
+    fn list_offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<SomeOffsets, Fault> {
+        let doing = match partitions {
+            [one] => format!("offsets of {one} can't be listed"),
+            _ => "offsets can't be listed".to_owned(),
+        };
         // the protocol asks for "earliest" and "latest" as times of -2 and -1
         let time = match at {
             OffsetAt::Earliest => Offset::Beginning,
             OffsetAt::Latest => Offset::End,
             OffsetAt::Timestamp(time) => Offset::Offset(time),
         };
-        let mut found = HashMap::new();
+        let (mut found, mut silent) = SomeOffsets::default();
         if partitions.is_empty() {
-            return Ok(found);
+            return Ok((found, silent));
         }
         let mut query = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
-            query
-                .add_partition_offset(&partition.topic, partition.partition, time)
-                .map_err(|error| self.fault(doing, &error))?;
+            let added = query.add_partition_offset(&partition.topic, partition.partition, time);
+            added.map_err(|error| self.fault(&doing, &error))?;
         }
-        let answer = self.consumer.offsets_for_times(query, TIMEOUT).map_err(|error| self.fault(doing, &error))?;
+        let answer = self.consumer.offsets_for_times(query, TIMEOUT).map_err(|error| self.fault(&doing, &error))?;
         let mut later = Vec::new();
         for element in answer.elements() {
-            element.error().map_err(|error| self.fault(doing, &error))?;
             let partition = TopicPartition::new(element.topic(), element.partition());
-            match element.offset() {
-                Offset::Offset(offset) => drop(found.insert(partition, offset)),
-                _ => later.push(partition),
+            match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(offset)) => drop(found.insert(partition, offset)),
+                (Ok(()), _) => later.push(partition),
+                (Err(error), _) => {
+                    let fault = self.fault(&format!("offsets of {partition} can't be listed"), &error);
+                    if fault.class != FaultClass::System {
+                        return Err(fault);
+                    }
+                    silent.insert(partition, fault);
+                }
             }
         }
         // no record at or after that time: the end
         if matches!(at, OffsetAt::Timestamp(_)) {
-            found.extend(self.list_offsets(&later, OffsetAt::Latest)?);
-        } else if let Some(partition) = later.first() {
-            return Err(Fault::new(
-                FaultClass::System,
-                format!("cluster {}: {doing}: no answer for {partition}", self.alias),
-            ));
+            let (ends, without) = self.list_offsets(&later, OffsetAt::Latest)?;
+            found.extend(ends);
+            silent.extend(without);
+        } else {
+            for partition in later {
+                let reason = format!("cluster {}: {doing}: no answer for {partition}", self.alias);
+                silent.insert(partition, Fault::new(FaultClass::System, reason));
+            }
         }
-        Ok(found)
+        Ok((found, silent))
     }
 
     /// The settings of a topic that matter on a target, where they are not Kafka's defaults.

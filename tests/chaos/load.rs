@@ -1,6 +1,7 @@
 //! The load, and what it claims: the records that the source has acknowledged, each with its time.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -35,9 +36,12 @@ pub struct Load {
 pub struct Claims(BTreeMap<i32, Vec<Claim>>);
 
 impl Load {
-    /// Begins to write records of every kind, round-robin over the partitions.
+    /// Begins to write records of every kind, round-robin over the partitions. None is older than an hour: a broker that starts
+    /// again forgets a producer whose last record is older than a day, and then takes what is sent to it again for new.
     pub fn start(topic: &Topic, partitions: i32, records_per_second: i64) -> Self {
-        let mut request = Bulk { mixed: true, codec: "lz4", ..Bulk::over(partitions) }.to_json();
+        let present = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
+        let kinds = Bulk { mixed: true, codec: "lz4", timestamp: present, age: 3_600_000, ..Bulk::over(partitions) };
+        let mut request = kinds.to_json();
         request["rate"] = json!(records_per_second);
         ask("start_load", about(topic, request));
         Self { topic: topic.clone(), claims: Claims::default() }

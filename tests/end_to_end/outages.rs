@@ -2,12 +2,16 @@
 
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::support::cluster::{Regions, regions};
 use crate::support::config::Config;
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
+use crate::support::log::text;
 use crate::support::records::Bulk;
 use crate::support::topic::Topic;
+use crate::support::trio::Trio;
 use crate::support::{eventually, seconds};
 
 fn config(regions: &Regions, topic: &str) -> Config {
@@ -69,4 +73,41 @@ fn a_target_that_goes_down_for_20_seconds_holds_nobody_back() {
     source.wait_for("chengdu");
 
     check(engine, &source, &steady, &unsteady);
+}
+
+#[test]
+fn a_source_partition_without_a_leader_holds_no_other_back() {
+    let regions = regions();
+    let trio = Trio::start("source");
+    let alone = json!({ "min.insync.replicas": "1" });
+    let [led, lost] = [("outages.led", 1), ("outages.lost", 3)].map(|(name, broker)| {
+        let topic = trio.topic(name).create_on(&[broker], &alone);
+        topic.fill(1_000, Bulk::over(1));
+        topic
+    });
+    let bootstrap: Vec<String> = trio.bootstrap().split(',').map(str::to_owned).collect();
+    let both = json!({ "from": "guangzhou", "topics": { "include": ["outages\\.l.*"] }, "to": { "shanghai": {} } });
+    let config = Config::of(&regions).set("/clusters/guangzhou", "bootstrap", json!(bootstrap)).route("outages", both);
+    let arrived = |topic: &Topic| regions.shanghai.topic(&topic.name);
+    let engine = Engine::run(&config);
+    eventually(seconds(30), "all of both is copied", || {
+        [&led, &lost].iter().all(|topic| arrived(topic).end() == 1_000)
+    });
+    engine.drain().assert_bounded();
+
+    trio.node(3).broker.kill();
+    led.fill(1_000, Bulk::over(1).numbered_from(1_000));
+    let mut engine = Engine::run(&config);
+    // the cluster has to notice that there is no leader, and the client to stop waiting for it
+    eventually(seconds(30), "what has a leader is copied", || arrived(&led).end() == 2_000);
+    let retrying = engine.wait_for_state(seconds(20), "shanghai", "retrying");
+    assert!(text(&retrying, "reason").contains("outages.lost/0"), "it is said what is missing: {retrying}");
+    trio.restart(3);
+    lost.fill(1_000, Bulk::over(1).numbered_from(1_000));
+    eventually(seconds(30), "what has a leader again is copied", || arrived(&lost).end() == 2_000);
+    engine.wait_for_state(seconds(10), "shanghai", "running");
+    engine.drain().assert_bounded();
+    for topic in [&led, &lost] {
+        Ledger::compare(&topic.committed_rows(), &arrived(topic).all_rows()).assert_exact();
+    }
 }

@@ -77,7 +77,11 @@ pub struct Bulk {
     /// The first one's, in milliseconds, and the distance to the next one's.
     pub timestamp: i64,
     pub timestamp_step: i64,
+    /// By how much old ones are older.
+    pub age: i64,
 }
+
+const TEN_YEARS: i64 = 10 * 365 * 24 * 3_600_000;
 
 impl Bulk {
     /// Plain records for that many partitions.
@@ -91,6 +95,7 @@ impl Bulk {
             transaction: None,
             timestamp: 1_700_000_000_000,
             timestamp_step: 1,
+            age: TEN_YEARS,
         }
     }
 
@@ -102,7 +107,7 @@ impl Bulk {
         json!({
             "first_id": self.first_id, "partitions": self.partitions, "value_size": self.value_size, "mixed": self.mixed,
             "codec": self.codec, "transaction": self.transaction, "timestamp": self.timestamp,
-            "timestamp_step": self.timestamp_step,
+            "timestamp_step": self.timestamp_step, "age": self.age,
         })
     }
 }

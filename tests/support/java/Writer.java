@@ -151,6 +151,7 @@ final class Writer {
         private final boolean mixed;
         private final long timestamp;
         private final long timestampStep;
+        private final long age;
 
         Shape(JsonNode request) {
             topic = request.get("topic").textValue();
@@ -160,6 +161,7 @@ final class Writer {
             mixed = request.get("mixed").booleanValue();
             timestamp = request.get("timestamp").longValue();
             timestampStep = request.get("timestamp_step").longValue();
+            age = request.get("age").longValue();
         }
 
         long id(long index) {
@@ -177,8 +179,7 @@ final class Writer {
         }
 
         private Long time(String kind, long index) {
-            long tenYears = 10L * 365 * 24 * 3600 * 1000;
-            return timestamp + index * timestampStep - (kind.equals("old") ? tenYears : 0);
+            return timestamp + index * timestampStep - (kind.equals("old") ? age : 0);
         }
 
         private static byte[] key(String kind, long id) {
