@@ -139,6 +139,8 @@ pub struct Pace {
     sent: Sent,
     /// Nothing goes before this: brokers that answer at once want clients to be quiet for as long as they say.
     quiet_until: Duration,
+    /// Bytes that went since then.
+    sent_since: u64,
     learnt: Option<Learnt>,
 }
 
@@ -171,7 +173,10 @@ impl Pace {
         self.refresh(now);
         let average = self.sent.average(now);
         let mut learnt = match self.learnt {
-            Some(learnt) if self.same_episode(learnt.begun, now) => learnt,
+            // the limit was doubling, and too soon
+            Some(learnt) if self.same_episode(learnt.begun, now) => {
+                Learnt { is_guess: learnt.is_guess || learnt.risen.is_some(), risen: None, ..learnt }
+            }
             _ => self.new_episode(now),
         };
         learnt.average = learnt.average.max(average);
@@ -182,6 +187,7 @@ impl Pace {
         learnt.allowed = learnt.before.map_or(quota, |limit| quota.clamp(limit * trust / excess, limit)).max(LEAST);
         self.learnt = Some(learnt);
         self.quiet_until = self.quiet_until.max(now.saturating_add(throttle));
+        self.sent_since = 0;
         self.bucket.set_rate(now, Some(whole(learnt.allowed * MARGIN)));
     }
 
@@ -209,6 +215,9 @@ impl Pace {
     /// zero as well.
     pub fn sent(&mut self, now: Duration, wire_bytes: u64) {
         self.sent.add(now, wire_bytes);
+        if now >= self.quiet_until {
+            self.sent_since = self.sent_since.saturating_add(wire_bytes);
+        }
         self.refresh(now);
     }
 
@@ -220,7 +229,10 @@ impl Pace {
             return self.bucket.set_rate(now, None);
         }
         let unproven = if learnt.is_guess { EPISODE } else { UNPROVEN };
-        if learnt.risen.is_none() && free >= unproven && self.sent.average(now) > learnt.allowed * PROOF {
+        // who sends nothing is not throttled either
+        let was_used = real(self.sent_since) >= learnt.allowed * free.as_secs_f64() / 2.0;
+        let is_more = self.sent.average(now) > learnt.allowed * PROOF;
+        if learnt.risen.is_none() && free >= unproven && was_used && is_more {
             learnt.risen = Some(now);
         }
         let doubling = learnt.risen.map_or(Duration::ZERO, |risen| now.saturating_sub(risen));
@@ -615,6 +627,30 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_and_silence_prove_nothing_and_a_throttle_ends_the_doubling() {
+        let mut pace = Pace::default();
+        pace.sent(ms(1000), 20 * MIB);
+        pace.throttled(ms(1000), ms(4000));
+        for tick in 10..180 {
+            pace.sent(ms(tick * 100), 0);
+        }
+        let allowed = 20.0 / 10.0 / 1.4;
+        let limit = real(pace.limit().unwrap()) / real(MIB) / allowed;
+        assert!(limit < 4.0, "13 s after the broker's quiet, without a byte: {limit}");
+
+        let mut pace = Pace::default();
+        pace.sent(ms(1000), 20 * MIB);
+        pace.throttled(ms(1000), ms(1000));
+        for tick in 20..80 {
+            pace.sent(ms(tick * 100), MIB / 4);
+        }
+        pace.throttled(ms(8000), ms(3000));
+        pace.sent(ms(11_100), 0);
+        let limit = real(pace.limit().unwrap()) / real(MIB);
+        assert!(limit < 3.0, "{limit} MiB/s after it was throttled again");
+    }
+
+    #[test]
     fn a_quota_that_is_raised_is_found_again() {
         let mut simulation = Simulation::new(Broker::kafka(MIB), 64 * KIB);
         simulation.run(60.0);
@@ -652,8 +688,8 @@ mod tests {
             let mut simulation = Simulation::new(Broker::new(real(quota), rule), request);
             simulation.run(200.0);
             // its first throttle tells nothing about the rate, so the way up is long
-            let (low, high) = simulation.throughput(50.0);
-            let longest = simulation.longest_throttle(50.0);
+            let (low, high) = simulation.throughput(60.0);
+            let longest = simulation.longest_throttle(60.0);
             let said = format!("quota {quota}, request {request}: {low:.3} to {high:.3}, throttled {longest:.2} s");
             assert!(low >= 0.7 && high <= 1.02 && longest < 0.2, "{said}");
         }

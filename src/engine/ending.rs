@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tokio::task::spawn_blocking;
 
+use super::clock::now;
 use super::messages::Seek;
 use super::route::{Route, RouteEnded, Then};
 use super::target_slot::TargetSlot;
@@ -63,9 +64,10 @@ impl Route {
     }
 
     /// Ends without a drain and without a commit, to be started again: it may not act any more.
-    pub(super) fn end_at_once(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn end_at_once(&mut self, then: Then, ctx: &mut Context<Self>) {
         if self.stopping.is_none() {
-            self.stopping = Some(Stopping { undone: Vec::new(), then: Then::Rejoin, closing: false });
+            self.params.lasting.retire();
+            self.stopping = Some(Stopping { undone: Vec::new(), then, closing: false });
             self.close(false, ctx);
         }
     }
@@ -110,13 +112,14 @@ impl Route {
         // What was lost to others is still known here, and they have gone on from there; what is on its way to them is not lost.
         let (ownership, recalled) = (self.ownership.clone(), self.recalls.keys().cloned().collect::<HashSet<_>>());
         // every client is closed there, too: that blocks
+        let until = now() + CLOSING;
         let work = spawn_blocking(move || {
             lasting.close_writers();
             for (target, group) in targets.into_iter().enumerate() {
                 let mut offsets = lasting.progress.to_commit(target, false);
                 offsets.retain(|(partition, ..)| ownership.owns(partition) || recalled.contains(partition));
                 if let Some(group) = group
-                    && let Err(fault) = lasting.commit(target, &group, &offsets)
+                    && let Err(fault) = lasting.commit(target, &group, &offsets, until.saturating_sub(now()))
                 {
                     stopping.undone.push(format!("watermarks could not be committed: {fault}"));
                 }
@@ -127,7 +130,7 @@ impl Route {
             }
             stopping
         });
-        // librdkafka waits for a commit's answer as long as it takes
+        // a writer takes as long as it takes to be closed
         let work = tokio::time::timeout(CLOSING, work);
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
             let Stopping { undone, then, .. } = match result {

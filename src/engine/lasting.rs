@@ -1,9 +1,11 @@
 //! What outlives the actor of a route: its next life goes on with it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::clock::now;
 use super::flow::Gate;
 use super::pacer::Limit;
 use super::preparation::shared_group;
@@ -37,6 +39,9 @@ pub struct Lasting {
     writers: Arc<Mutex<Vec<Arc<dyn Writer>>>>,
     /// Whose turn it is to commit, for each target.
     commits: Arc<Vec<Mutex<()>>>,
+    /// Which life of the route may commit, and which one this is of.
+    present: Arc<AtomicU64>,
+    life: u64,
     /// Its place among the processes that share the route.
     membership: Arc<Mutex<Option<Arc<Membership>>>>,
 }
@@ -86,6 +91,8 @@ impl Lasting {
             read_limit: shared.read.get(&plan.source.alias).cloned().map(ReadLimit::new),
             writers: Arc::default(),
             commits: Arc::new(plan.targets.iter().map(|_| Mutex::default()).collect()),
+            present: Arc::default(),
+            life: 0,
             membership: Arc::default(),
         }
     }
@@ -105,12 +112,19 @@ impl Lasting {
         Ok(slot.insert(membership).clone())
     }
 
-    /// Leaves the group. Blocks.
+    /// Leaves the group, if it is in one; nothing is committed any more. Blocks.
     pub fn leave(&self) {
+        self.retire();
         let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(membership) = membership {
             membership.leave();
         }
+    }
+
+    /// Whether the thread that speaks with the group has panicked.
+    pub fn has_crashed_member(&self) -> bool {
+        let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        membership.as_ref().is_some_and(|membership| membership.has_crashed())
     }
 
     /// How long this process may act for its partitions; `None` where nobody shares them.
@@ -119,20 +133,52 @@ impl Lasting {
         slot.as_ref().map(|membership| membership.lease())
     }
 
+    /// For the route's next life: whatever of a former one is still under way commits nothing any more.
+    #[must_use]
+    pub fn begin_life(&self) -> Self {
+        let life = self.present.fetch_add(1, Relaxed) + 1;
+        Self { life, ..self.clone() }
+    }
+
+    /// This life is over before the next begins: others may have gone on from what it committed last.
+    pub fn retire(&self) {
+        self.present.fetch_add(1, Relaxed);
+    }
+
+    /// For how long this process may act for its partitions, as far as is known now; `None` where it may not.
+    fn left(&self) -> Option<Duration> {
+        if self.present.load(Relaxed) != self.life {
+            return None;
+        }
+        self.lease().map_or(Some(Duration::MAX), |lease| lease.left())
+    }
+
     /// Whether this process may act for its partitions now.
     pub fn may_act(&self) -> bool {
-        self.lease().is_none_or(|lease| lease.is_held())
+        self.left().is_some()
     }
 
     /// Commits watermarks of a target, if this process may still act for them, and as long as it may: whoever may not must not put
-    /// back what another process has committed; nor may what a former life of the route has on its way come after this. Blocks.
-    pub fn commit(&self, target: TargetIndex, group: &Group, offsets: &[Noted]) -> Result<(), Fault> {
+    /// back what another process has committed; nor may what was to be committed earlier come later. Blocks, for `longest` and
+    /// [`LONGEST`](crate::kafka::group::LONGEST) at the most.
+    pub fn commit(
+        &self,
+        target: TargetIndex,
+        group: &Group,
+        offsets: &[Noted],
+        longest: Duration,
+    ) -> Result<(), Fault> {
+        let deadline = now() + longest;
         let _turn = self.commits.get(target).map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
-        let left = self.lease().map(|lease| lease.left());
-        if !offsets.is_empty() && left != Some(None) {
-            group.commit(offsets, left.flatten())?;
-            self.progress.committed(target, offsets);
+        let mut offsets = offsets.to_vec();
+        offsets.retain(|(partition, offset, _)| !self.progress.has_committed_more(target, partition, *offset));
+        if offsets.is_empty() || !self.may_act() {
+            return Ok(());
         }
+        let left = || self.left().map(|left| left.min(deadline.saturating_sub(now())));
+        let unknown = group.commit(&offsets, &left)?;
+        offsets.retain(|(partition, ..)| !unknown.contains(&*partition.topic));
+        self.progress.committed(target, &offsets);
         Ok(())
     }
 

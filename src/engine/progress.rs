@@ -361,6 +361,12 @@ impl Progress {
         own.map(|mark| mark.key().1.clone()).collect()
     }
 
+    /// Whether a higher watermark than this was committed.
+    pub fn has_committed_more(&self, target: TargetIndex, partition: &TopicPartition, offset: i64) -> bool {
+        let mark = self.marks.get(&(target, partition.clone()));
+        mark.is_some_and(|mark| mark.committed.as_ref().is_some_and(|(committed, _)| *committed > offset))
+    }
+
     /// Notes what was committed.
     pub fn committed(&self, target: TargetIndex, offsets: &[Noted]) {
         for (partition, offset, note) in offsets {
@@ -385,6 +391,11 @@ impl Progress {
         for (partition, end) in ends {
             self.goals.entry(partition).or_insert(end);
         }
+    }
+
+    /// Whether it is known where the source ended when this process began.
+    pub fn has_goals(&self) -> bool {
+        !self.goals.is_empty()
     }
 
     /// Source records between the watermarks and the goals, over all targets: an upper bound, as offsets may hold no

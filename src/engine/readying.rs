@@ -51,7 +51,10 @@ impl Route {
             written: slot.written.clone(),
             life: slot.cast.as_ref().map(|_| slot.generation),
         };
-        slot.looked = Some(now());
+        // a partition that is waited for must not put off the look at others
+        if !slot.rests() {
+            slot.looked = Some(now());
+        }
         let group = slot.group.clone();
         let request = self.request(index, topics, partitions);
         let work = spawn_blocking(move || {
@@ -109,13 +112,14 @@ impl Route {
             prepared.partitions.retain(|ready| is_ours(&ready.partition) && !is_let_go(&ready.partition));
             prepared.stopped.retain(|(partition, ..)| is_ours(partition) && !is_let_go(partition));
             prepared.silent.retain(|partition, _| is_ours(partition));
-            let silent = prepared.silent.pop_first();
-            self.adopt(index, &topics, prepared, ctx)?;
-            // the others have begun
-            silent.map_or(Ok(()), |(_, fault)| Err(fault))
+            let silent = prepared.silent.pop_first().map(|(_, fault)| fault);
+            self.adopt(index, &topics, prepared, silent.is_some(), ctx)?;
+            Ok(silent)
         });
         match outcome {
-            Ok(()) => {
+            // the others have begun
+            Ok(Some(silent)) => self.not_all_ready(index, silent, ctx),
+            Ok(None) => {
                 self.targets[index].busy = false;
                 self.params.lasting.retries.works(&What::Prepare(index));
                 // given meanwhile
@@ -135,15 +139,28 @@ impl Route {
 
     /// The target could not be prepared: it is tried again as its policy says, or as soon as its cluster answers.
     fn not_ready(&mut self, index: Index, fault: Fault, ctx: &mut Context<Self>) {
+        let waits_for_cluster = fault.class == FaultClass::System;
+        let delay = self.note_unready(index, fault);
+        self.prepare_later(index, delay, waits_for_cluster, ctx);
+    }
+
+    /// It was prepared but for a partition of which the source says nothing: that the target answers is no reason to look again.
+    fn not_all_ready(&mut self, index: Index, fault: Fault, ctx: &mut Context<Self>) {
+        /// The source is asked for its topics as often, and a leader that is back had better not wait.
+        const LONGEST: Duration = Duration::from_secs(10);
+        let delay = self.note_unready(index, fault);
+        self.prepare_later(index, delay.min(LONGEST), false, ctx);
+    }
+
+    fn note_unready(&mut self, index: Index, fault: Fault) -> Duration {
         let (attempt, delay) = self.params.lasting.retries.failed_again(&What::Prepare(index), fault.class);
         let reason = format!("it is not ready: {fault}");
         let next_attempt_at = Some(now() + delay);
         let trouble = Trouble { class: fault.class, attempt, next_attempt_at, reason };
         self.params.lasting.progress.targets[index].tally.retries.fetch_add(1, Relaxed);
         self.params.lasting.status.change_target(index, |facts| facts.trouble = Some(trouble));
-        let waits_for_cluster = fault.class == FaultClass::System;
         self.targets[index].fault = Some(fault);
-        self.prepare_later(index, delay, waits_for_cluster, ctx);
+        delay
     }
 
     /// Prepares a target after a delay; or, if that is what it waits for, as soon as its cluster answers.
@@ -175,8 +192,15 @@ impl Route {
         });
     }
 
-    /// Gives a target its partitions; starts its actors if it has none.
-    fn adopt(&mut self, index: Index, topics: &Topics, prepared: Prepared, ctx: &Context<Self>) -> Result<(), Fault> {
+    /// Gives a target its partitions; starts its actors if it has none. `is_part`: whether it waits for others.
+    fn adopt(
+        &mut self,
+        index: Index,
+        topics: &Topics,
+        prepared: Prepared,
+        is_part: bool,
+        ctx: &Context<Self>,
+    ) -> Result<(), Fault> {
         if self.stopping.is_some() {
             return Ok(());
         }
@@ -184,7 +208,7 @@ impl Route {
         if self.targets[index].cast.is_none() {
             self.start_target(index, ctx)?;
         }
-        if was_not_ready {
+        if was_not_ready && !is_part {
             self.params.lasting.status.change_target(index, |facts| facts.trouble = None);
         }
         let name = self.params.plan.targets[index].name();

@@ -182,7 +182,8 @@ impl Route {
             return;
         }
         let (plan, source, known) = (self.params.plan.clone(), self.source.clone(), self.topics.clone());
-        let (owned, needs_all) = (self.ownership.of(&known), self.params.until_caught_up);
+        let owned = self.ownership.of(&known);
+        let needs_all = self.params.until_caught_up && !self.params.lasting.progress.has_goals();
         let work = spawn_blocking(move || look(&plan, source, &known, &owned, needs_all));
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
             let delay = match result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string()))) {

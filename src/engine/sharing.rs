@@ -9,12 +9,13 @@ use tokio::task::spawn_blocking;
 
 use super::clock::now;
 use super::messages::MemberNews;
-use super::route::Route;
+use super::route::{Route, Then};
 use super::target_slot::TargetSlot;
 use crate::domain::fault::Fault;
 use crate::domain::retry::CHECK;
 use crate::domain::state::{Place, Trouble};
 use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::group::LONGEST;
 use crate::kafka::membership::MemberEvent;
 
 impl Route {
@@ -90,7 +91,7 @@ impl Route {
                 let mut offsets = lasting.progress.to_commit(target, false);
                 offsets.retain(|(partition, ..)| done.contains(partition));
                 if let Some(group) = group
-                    && let Err(fault) = lasting.commit(target, &group, &offsets)
+                    && let Err(fault) = lasting.commit(target, &group, &offsets, LONGEST)
                 {
                     tracing::warn!(%route, "watermarks are not committed, and what is above the last ones is copied again: {fault}");
                 }
@@ -116,7 +117,9 @@ impl Route {
         for partition in self.ownership.of(&self.topics).iter().chain(self.recalls.keys()) {
             self.params.lasting.progress.taken(partition);
         }
-        self.end_at_once(ctx);
+        // a member that crashes is a failure of this process, and counts as one
+        let then = if self.params.lasting.has_crashed_member() { Then::Again } else { Then::Rejoin };
+        self.end_at_once(then, ctx);
     }
 
     fn troubled(&self, fault: &Fault) {

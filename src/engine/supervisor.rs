@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::children::is_escalated;
@@ -134,6 +135,9 @@ impl Supervisor {
     }
 
     fn start_route(&mut self, name: &str, ctx: &mut Context<Self>) {
+        if self.draining {
+            return;
+        }
         let Some(slot) = self.routes.get_mut(name).filter(|slot| !slot.ended) else { return };
         slot.generation += 1;
         slot.lasting.retries.begin_life(&Child::Route);
@@ -148,7 +152,7 @@ impl Supervisor {
             plan: slot.plan.clone(),
             flow: self.flow.clone(),
             process: self.process.clone(),
-            lasting: slot.lasting.clone(),
+            lasting: slot.lasting.begin_life(),
             generation: slot.generation,
             rounds: self.rounds,
             until_caught_up: self.options.until_caught_up,
@@ -173,10 +177,9 @@ impl Supervisor {
         let Some(slot) = self.routes.get_mut(name) else { return };
         slot.route = None;
         if self.draining {
-            slot.ended = true;
             let how = end.map_or("ended", End::name);
             self.undone.push(format!("route {name}: it {how} while it drained: what was in flight is copied again"));
-            return self.finish(ctx);
+            return self.leave(name, ctx);
         }
         let (retries, what) = (&slot.lasting.retries, What::Life(Child::Route));
         let (attempt, delay) = retries.failed_again(&what, FaultClass::Crash);
@@ -205,6 +208,20 @@ impl Supervisor {
         tracing::info!(route = name, generation = slot.generation + 1, retry_ms = millis(delay), "joins anew");
         let name = name.to_owned();
         ctx.run_later(delay, move |this, ctx| this.start_route(&name, ctx));
+    }
+
+    /// A route that will not begin anew leaves its group, so that nobody waits for the end of its session.
+    fn leave(&mut self, name: &str, ctx: &mut Context<Self>) {
+        let Some(slot) = self.routes.get_mut(name) else { return };
+        slot.route = None;
+        let (lasting, name) = (slot.lasting.clone(), name.to_owned());
+        let leaving = spawn_blocking(move || lasting.leave());
+        ctx.spawn(leaving.into_actor(self).map(move |_, this, ctx| {
+            if let Some(slot) = this.routes.get_mut(&name) {
+                slot.ended = true;
+            }
+            this.finish(ctx);
+        }));
     }
 
     /// Asks all routes for a sign of life, again and again.
@@ -268,11 +285,16 @@ impl Handler<Drain> for Supervisor {
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
         self.draining = true;
-        for slot in self.routes.values_mut() {
+        let mut resting = Vec::new();
+        for (name, slot) in &self.routes {
             match &slot.route {
                 Some(route) => route.addr().do_send(Drain),
-                None => slot.ended = true,
+                None if slot.ended => {}
+                None => resting.push(name.clone()),
             }
+        }
+        for name in resting {
+            self.leave(&name, ctx);
         }
         self.finish(ctx);
     }
@@ -286,9 +308,15 @@ impl Handler<RouteEnded> for Supervisor {
             return;
         }
         match ended.then {
+            Then::Nothing => {}
             Then::Again if !self.draining => return self.start_again(&ended.route, None, ctx),
             Then::Rejoin if !self.draining => return self.rejoin(&ended.route, ctx),
-            Then::Nothing | Then::Again | Then::Rejoin => {}
+            Then::Again | Then::Rejoin => {
+                let reason =
+                    format!("route {}: it could not finish what was in flight: that is copied again", ended.route);
+                self.undone.push(reason);
+                return self.leave(&ended.route, ctx);
+            }
         }
         if let Some(slot) = self.routes.get_mut(&ended.route) {
             (slot.ended, slot.route) = (true, None);

@@ -23,7 +23,7 @@ use crate::domain::gap::Gap;
 use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::group::Group;
+use crate::kafka::group::{Group, LONGEST};
 
 /// A target's actors, its clients, and what keeps it from being written.
 #[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
@@ -136,11 +136,16 @@ impl TargetSlot {
         self.group.take()
     }
 
+    /// Whether what was refused, or stands at a gap, was looked at a moment ago.
+    pub(super) fn rests(&self) -> bool {
+        self.looked.is_some_and(|at| now().saturating_sub(at) < CHECK)
+    }
+
     /// The topics of which not all is written that is copied here, with what is copied of them. Those that were refused are
     /// looked at again now and then.
     pub(super) fn to_prepare(&self, topics: &Topics, ownership: &Ownership) -> (Topics, Vec<TopicPartition>) {
         let stopped = |name: &str| self.refused.contains_key(name) || self.gaps.keys().any(|gap| *gap.topic == *name);
-        let rests = self.looked.is_some_and(|at| now().saturating_sub(at) < CHECK);
+        let rests = self.rests();
         let mut owned = ownership.of(topics);
         owned.retain(|partition| !self.leaving.contains_key(partition));
         let missing: HashSet<Arc<str>> = owned
@@ -277,7 +282,7 @@ impl Route {
             if all {
                 offsets.extend(still_held(&lasting.progress, index, &group)?);
             }
-            lasting.commit(index, &group, &offsets)?;
+            lasting.commit(index, &group, &offsets, LONGEST)?;
             if check && lasting.may_act() {
                 let found = group.committed(&checked)?;
                 for (partition, committed, found) in lasting.progress.put_back(index, &found) {

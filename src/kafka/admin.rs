@@ -117,7 +117,7 @@ impl Admin {
         let answer = self.client.inner().fetch_metadata(topics.first().copied(), TIMEOUT);
         let cluster = answer.map_err(|error| self.fault(doing, &error))?;
         let controller = ffi::controller(self.client.inner());
-        if cluster.brokers().iter().all(|broker| broker.id() != controller) {
+        if controller >= 0 && cluster.brokers().iter().all(|broker| broker.id() != controller) {
             // nobody can be asked, as in the demo's clusters, which have none
             let there = self.topics()?;
             return Ok(topics
@@ -150,7 +150,12 @@ impl Admin {
             let (found, silent) = self.offsets_of_some(partitions, at)?;
             silent.into_iter().next().map_or(Ok(found), |(_, fault)| Err(fault))
         };
-        patiently(|pause| drop(self.consumer.poll(pause)), all)
+        let rest = |pause| {
+            self.consumer.poll(pause);
+            // the client asks those whom it takes for the leaders
+            drop(self.consumer.fetch_metadata(None, SLICE));
+        };
+        patiently(rest, all)
     }
 
     /// The same where the cluster tells it; and where it does not now, as a partition has no leader, why.
@@ -160,7 +165,7 @@ impl Admin {
         if fault.class != FaultClass::System {
             return asked;
         }
-        // the client asks for all or, where one is without a leader, for none
+        // in a client that has not heard of it yet, one that has lost its leader is waited for, and all others with it
         let leaderless = self.leaderless()?;
         let (without, others): (Vec<_>, Vec<_>) = partitions.iter().cloned().partition(|tp| leaderless.contains(tp));
         if without.is_empty() || others.is_empty() {

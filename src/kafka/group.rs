@@ -3,7 +3,7 @@
 //! The group has no members; offsets are committed for it from outside, as its own tools do. Any tool that shows a
 //! group's lag therefore shows a target's lag.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::client::{Context, SERVE, control_config};
+use super::fault_map::code_of;
 use super::ffi;
 use super::patience::{PAUSE, patiently};
 use crate::domain::fault::{Fault, FaultClass};
@@ -21,8 +22,12 @@ use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
 use crate::plan::ClusterSpec;
 
-/// The longest that the coordinator is waited for.
+/// The longest that the coordinator is waited for with a question.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The same with a commit, all attempts together.
+pub const LONGEST: Duration = Duration::from_secs(10);
+/// After so many attempts a coordinator knows the topics that there are.
+const KNOWN: u32 = 5;
 
 /// The group whose committed offsets are a target's watermarks.
 pub fn group_name(route: &str, target: &str) -> String {
@@ -90,9 +95,14 @@ impl Group {
         Ok(committed.into_iter().map(|(partition, (offset, _))| (partition, offset)).collect())
     }
 
-    /// Commits these offsets, each with its note, and waits for the broker's word, but for no longer than `within`: whatever was not
-    /// sent by then is not sent any more.
-    pub fn commit(&self, offsets: &[(TopicPartition, i64, Note)], within: Option<Duration>) -> Result<(), Fault> {
+    /// Commits these offsets, each with its note, and waits for the broker's word. `left` says for how long this may go on, and is
+    /// asked again and again: whatever was not sent by then is not sent any more. Returns the topics that are not there (any
+    /// more), whose offsets are not committed.
+    pub fn commit(
+        &self,
+        offsets: &[(TopicPartition, i64, Note)],
+        left: &dyn Fn() -> Option<Duration>,
+    ) -> Result<BTreeSet<String>, Fault> {
         self.serve();
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (partition, offset, note) in offsets {
@@ -100,39 +110,48 @@ impl Group {
             element.set_offset(Offset::Offset(*offset)).map_err(|error| self.fault("be committed", &error))?;
             element.set_metadata(serde_json::to_string(note).unwrap_or_default());
         }
-        let deadline = Instant::now() + within.map_or(TIMEOUT, |within| within.min(TIMEOUT));
+        let deadline = Instant::now() + LONGEST;
         let mut slot = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let fault = match self.try_commit(&mut slot, &list, deadline.saturating_duration_since(Instant::now())) {
-                Err(fault) if fault.class == FaultClass::System => fault,
-                done => return done,
-            };
-            if Instant::now() + PAUSE >= deadline {
-                return Err(fault);
+        for attempt in 1.. {
+            let rest = left().map(|left| left.min(deadline.saturating_duration_since(Instant::now())));
+            let Some(rest) = rest.filter(|rest| !rest.is_zero()) else { break };
+            match self.try_commit(&mut slot, &list, rest, left)? {
+                Ok(unknown) if unknown.is_empty() || attempt >= KNOWN => return Ok(unknown),
+                Err(fault) if Instant::now() + PAUSE >= deadline => return Err(fault),
+                // another broker may be the coordinator by now; or this one is new, and has to read first what was committed, and
+                // what topics there are
+                Ok(_) | Err(_) => {}
             }
-            // another broker may be the group's coordinator by now, or this one has to read first what was committed
             self.consumer.poll(PAUSE);
         }
+        let reason =
+            format!("{}: this process may not act for it any more, or its time is up", self.doing("be committed"));
+        Err(Fault::new(FaultClass::System, reason))
     }
 
+    /// The outer error is not worth another attempt.
     fn try_commit(
         &self,
         slot: &mut Option<ffi::Committer>,
         list: &TopicPartitionList,
         timeout: Duration,
-    ) -> Result<(), Fault> {
+        left: &dyn Fn() -> Option<Duration>,
+    ) -> Result<Result<BTreeSet<String>, Fault>, Fault> {
         let committer = match slot.take() {
             Some(committer) => committer,
             None => ffi::Committer::new(&self.config, Context::new(&self.cluster, None))
                 .map_err(|error| self.fault("be committed", &error))?,
         };
-        let result = committer.commit(&self.name, list, timeout);
-        let failed = |error: &KafkaError| committer.context().fault(&self.doing("be committed"), error);
-        let fault = result.as_ref().err().map(failed);
-        if result.as_ref().err().is_none_or(is_answer) {
+        let result = committer.commit(&self.name, list, timeout, &|| left().is_some());
+        let is_kept = result.as_ref().err().is_none_or(is_answer);
+        let result = result.map_err(|error| committer.context().fault(&self.doing("be committed"), &error));
+        if is_kept {
             *slot = Some(committer);
         }
-        fault.map_or(Ok(()), Err)
+        match result {
+            Err(fault) if fault.class != FaultClass::System => Err(fault),
+            result => Ok(result),
+        }
     }
 
     fn doing(&self, what: &str) -> String {
@@ -153,8 +172,27 @@ impl Group {
 /// Whether it is the group's coordinator that says so: nothing is on its way then, and it is the right one to be asked again.
 fn is_answer(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
-    match error.rdkafka_error_code() {
+    match code_of(error) {
         Some(Code::NotCoordinator | Code::CoordinatorNotAvailable) | None => false,
         Some(code) => code as i32 > 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_kept_where_the_coordinator_itself_refuses() {
+        use RDKafkaErrorCode as Code;
+        for (code, is_kept) in [
+            (Code::CoordinatorLoadInProgress, true),
+            (Code::GroupAuthorizationFailed, true),
+            (Code::NotCoordinator, false),
+            (Code::OperationTimedOut, false),
+            (Code::BrokerTransportFailure, false),
+        ] {
+            assert_eq!(is_answer(&KafkaError::AdminOp(code)), is_kept, "{code}");
+        }
     }
 }

@@ -1,8 +1,10 @@
-//! Commits for a group that has no members, each of which ends within its time: what was not sent by then never is.
+//! Commits for a group that has no members, each of which ends within its time: what was not sent by then never is. (What was, the
+//! kernel may still deliver.)
 //!
 //! The wrapper's commit is tried again by librdkafka, as long as that takes and at whatever broker coordinates the group by then;
 //! meanwhile others may have committed more, and an old commit that arrives after theirs puts watermarks back.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, c_int};
 use std::ptr;
 use std::time::Duration;
@@ -20,6 +22,9 @@ use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 use super::{Queue, lossy, main_queue, new_client, serve};
 use crate::kafka::client::Context;
 
+/// How long an answer is waited for before it is asked whether to go on.
+const SLICE_MS: c_int = 500;
+
 /// A client that commits.
 pub(in crate::kafka) struct Committer {
     events: Queue,
@@ -34,14 +39,16 @@ impl Committer {
         Ok(Self { events, client })
     }
 
-    /// Commits offsets, each with its metadata, and waits for the broker's word. On any error but a broker's own, the client may
-    /// still send what it was given: it has to be dropped.
+    /// Commits offsets, each with its metadata, and waits for the broker's word for as long as `goes_on` says so: the answer is
+    /// the topics' names that the broker does not know. On any error but a broker's own, the client may still send what it was
+    /// given: it has to be dropped.
     pub(in crate::kafka) fn commit(
         &self,
         group: &str,
         offsets: &TopicPartitionList,
         timeout: Duration,
-    ) -> KafkaResult<()> {
+        goes_on: &dyn Fn() -> bool,
+    ) -> KafkaResult<BTreeSet<String>> {
         let bad = || KafkaError::AdminOp(RDKafkaErrorCode::InvalidArgument);
         let group = CString::new(group).map_err(|_| bad())?;
         let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
@@ -55,7 +62,11 @@ impl Committer {
             sys::rd_kafka_AlterConsumerGroupOffsets(rk, &raw mut request, 1, options, queue);
             sys::rd_kafka_AlterConsumerGroupOffsets_destroy(request);
             sys::rd_kafka_AdminOptions_destroy(options);
-            let event = sys::rd_kafka_queue_poll(queue, timeout_ms);
+            let (mut left, mut event): (_, *mut sys::rd_kafka_event_t) = (timeout_ms, ptr::null_mut());
+            while event.is_null() && left > 0 && goes_on() {
+                event = sys::rd_kafka_queue_poll(queue, left.min(SLICE_MS));
+                left -= SLICE_MS;
+            }
             let result = answer(event);
             if !event.is_null() {
                 sys::rd_kafka_event_destroy(event);
@@ -77,7 +88,8 @@ impl Committer {
 ///
 /// # Safety
 /// `event` is null, or a live result of `rd_kafka_AlterConsumerGroupOffsets`.
-unsafe fn answer(event: *mut sys::rd_kafka_event_t) -> KafkaResult<()> {
+unsafe fn answer(event: *mut sys::rd_kafka_event_t) -> KafkaResult<BTreeSet<String>> {
+    let mut unknown = BTreeSet::new();
     let failed = |error: err| Err(KafkaError::AdminOp(error.into()));
     if event.is_null() {
         return failed(err::RD_KAFKA_RESP_ERR__TIMED_OUT);
@@ -103,10 +115,14 @@ unsafe fn answer(event: *mut sys::rd_kafka_event_t) -> KafkaResult<()> {
             }
             let Some(list) = sys::rd_kafka_group_result_partitions(group).as_ref() else { continue };
             let elements = (0..usize::try_from(list.cnt).unwrap_or(0)).map(|at| &*list.elems.add(at));
-            if let Some(element) = elements.into_iter().find(|element| element.err != OK) {
-                return failed(element.err);
+            for element in elements {
+                match element.err {
+                    OK => {}
+                    err::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => drop(unknown.insert(lossy(element.topic))),
+                    error => return failed(error),
+                }
             }
         }
     }
-    Ok(())
+    Ok(unknown)
 }
