@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock::now;
@@ -20,6 +20,9 @@ use crate::kafka::group::Group;
 use crate::kafka::lease::SharedLease;
 use crate::kafka::membership::Membership;
 use crate::plan::{Plan, RoutePlan};
+
+/// The longest that the answer to a commit is waited for, all attempts together.
+pub const COMMIT_LONGEST: Duration = Duration::from_secs(10);
 
 /// What outlives the actor of a route.
 #[derive(Clone)]
@@ -104,7 +107,7 @@ impl Lasting {
 
     /// The place of a route among the processes that share it; the same one for all of its lives, as long as that lives itself.
     pub fn membership(&self, plan: &RoutePlan, patience: Duration) -> Result<Arc<Membership>, Fault> {
-        let mut slot = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.member();
         if let Some(membership) = slot.as_ref().filter(|membership| !membership.has_crashed()) {
             return Ok(membership.clone());
         }
@@ -112,10 +115,14 @@ impl Lasting {
         Ok(slot.insert(membership).clone())
     }
 
+    fn member(&self) -> MutexGuard<'_, Option<Arc<Membership>>> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Leaves the group, if it is in one; nothing is committed any more. Blocks.
     pub fn leave(&self) {
         self.retire();
-        let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let membership = self.member().take();
         if let Some(membership) = membership {
             membership.leave();
         }
@@ -123,14 +130,12 @@ impl Lasting {
 
     /// Whether the thread that speaks with the group has panicked.
     pub fn has_crashed_member(&self) -> bool {
-        let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
-        membership.as_ref().is_some_and(|membership| membership.has_crashed())
+        self.member().as_ref().is_some_and(|membership| membership.has_crashed())
     }
 
     /// How long this process may act for its partitions; `None` where nobody shares them.
     pub fn lease(&self) -> Option<SharedLease> {
-        let slot = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().map(|membership| membership.lease())
+        self.member().as_ref().map(|membership| membership.lease())
     }
 
     /// For the route's next life: whatever of a former one is still under way commits nothing any more.
@@ -159,8 +164,8 @@ impl Lasting {
     }
 
     /// Commits watermarks of a target, if this process may still act for them, and as long as it may: whoever may not must not put
-    /// back what another process has committed; nor may what was to be committed earlier come later. Blocks, for `longest` and
-    /// [`LONGEST`](crate::kafka::group::LONGEST) at the most.
+    /// back what another process has committed; nor may what was to be committed earlier come later. Blocks, for `longest` at
+    /// the most.
     pub fn commit(
         &self,
         target: TargetIndex,

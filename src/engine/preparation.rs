@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::gaps::{Compared, Resume, compare_all};
-use super::lasting::Lasting;
+use super::lasting::{COMMIT_LONGEST, Lasting};
 use super::progress::{Noted, TargetIndex};
 use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
@@ -15,7 +15,7 @@ use crate::domain::routing::Partitioning;
 use crate::domain::start::Start;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::{Admin, NewTopicSpec, OffsetAt, SomeOffsets, TopicInfo};
-use crate::kafka::group::{Group, LONGEST};
+use crate::kafka::group::Group;
 use crate::kafka::{TargetTopic, TopicIds};
 use crate::plan::{RoutePlan, Selected, TargetPlan, TopicSelection};
 
@@ -325,7 +325,7 @@ fn starts(
             let reason = "another process is to have a part of it: what is left is looked at anew";
             return Err(Fault::new(FaultClass::System, reason));
         }
-        request.lasting.commit(request.index, group, &fresh, LONGEST)?;
+        request.lasting.commit(request.index, group, &fresh, COMMIT_LONGEST)?;
     }
     let is_fresh: HashSet<TopicPartition> = fresh.iter().map(|(partition, ..)| partition.clone()).collect();
     for (partition, offset, note) in fresh {

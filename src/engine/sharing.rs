@@ -8,6 +8,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::task::spawn_blocking;
 
 use super::clock::now;
+use super::lasting::COMMIT_LONGEST;
 use super::messages::MemberNews;
 use super::route::{Route, Then};
 use super::target_slot::TargetSlot;
@@ -15,7 +16,6 @@ use crate::domain::fault::Fault;
 use crate::domain::retry::CHECK;
 use crate::domain::state::{Place, Trouble};
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::group::LONGEST;
 use crate::kafka::membership::MemberEvent;
 
 impl Route {
@@ -91,7 +91,7 @@ impl Route {
                 let mut offsets = lasting.progress.to_commit(target, false);
                 offsets.retain(|(partition, ..)| done.contains(partition));
                 if let Some(group) = group
-                    && let Err(fault) = lasting.commit(target, &group, &offsets, LONGEST)
+                    && let Err(fault) = lasting.commit(target, &group, &offsets, COMMIT_LONGEST)
                 {
                     tracing::warn!(%route, "watermarks are not committed, and what is above the last ones is copied again: {fault}");
                 }

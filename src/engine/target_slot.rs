@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use super::cast::Cast;
 use super::children::is_escalated;
 use super::clock::now;
+use super::lasting::COMMIT_LONGEST;
 use super::life::Rounds;
 use super::messages::{Child, ChildGone, Drain, TargetReady};
 use super::ownership::Ownership;
@@ -23,7 +24,7 @@ use crate::domain::gap::Gap;
 use crate::domain::retry::CHECK;
 use crate::domain::state::Trouble;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::group::{Group, LONGEST};
+use crate::kafka::group::Group;
 
 /// A target's actors, its clients, and what keeps it from being written.
 #[allow(clippy::struct_excessive_bools)] // each says one thing, and they are independent
@@ -282,7 +283,7 @@ impl Route {
             if all {
                 offsets.extend(still_held(&lasting.progress, index, &group)?);
             }
-            lasting.commit(index, &group, &offsets, LONGEST)?;
+            lasting.commit(index, &group, &offsets, COMMIT_LONGEST)?;
             if check && lasting.may_act() {
                 let found = group.committed(&checked)?;
                 for (partition, committed, found) in lasting.progress.put_back(index, &found) {

@@ -11,7 +11,6 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use tokio::time::Instant;
 
 use super::client::{Context, SERVE, control_config};
 use super::fault_map::code_of;
@@ -24,8 +23,6 @@ use crate::plan::ClusterSpec;
 
 /// The longest that the coordinator is waited for with a question.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The same with a commit, all attempts together.
-pub const LONGEST: Duration = Duration::from_secs(10);
 /// After so many attempts a coordinator knows the topics that there are.
 const KNOWN: u32 = 5;
 
@@ -110,14 +107,14 @@ impl Group {
             element.set_offset(Offset::Offset(*offset)).map_err(|error| self.fault("be committed", &error))?;
             element.set_metadata(serde_json::to_string(note).unwrap_or_default());
         }
-        let deadline = Instant::now() + LONGEST;
         let mut slot = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
         for attempt in 1.. {
-            let rest = left().map(|left| left.min(deadline.saturating_duration_since(Instant::now())));
-            let Some(rest) = rest.filter(|rest| !rest.is_zero()) else { break };
-            match self.try_commit(&mut slot, &list, rest, left)? {
+            let Some(rest) = left().filter(|left| !left.is_zero()) else { break };
+            match self.try_commit(&mut slot, &list, rest, left) {
                 Ok(unknown) if unknown.is_empty() || attempt >= KNOWN => return Ok(unknown),
-                Err(fault) if Instant::now() + PAUSE >= deadline => return Err(fault),
+                Err(fault) if fault.class != FaultClass::System || left().is_some_and(|left| left <= PAUSE) => {
+                    return Err(fault);
+                }
                 // another broker may be the coordinator by now; or this one is new, and has to read first what was committed, and
                 // what topics there are
                 Ok(_) | Err(_) => {}
@@ -129,14 +126,13 @@ impl Group {
         Err(Fault::new(FaultClass::System, reason))
     }
 
-    /// The outer error is not worth another attempt.
     fn try_commit(
         &self,
         slot: &mut Option<ffi::Committer>,
         list: &TopicPartitionList,
         timeout: Duration,
         left: &dyn Fn() -> Option<Duration>,
-    ) -> Result<Result<BTreeSet<String>, Fault>, Fault> {
+    ) -> Result<BTreeSet<String>, Fault> {
         let committer = match slot.take() {
             Some(committer) => committer,
             None => ffi::Committer::new(&self.config, Context::new(&self.cluster, None))
@@ -148,10 +144,7 @@ impl Group {
         if is_kept {
             *slot = Some(committer);
         }
-        match result {
-            Err(fault) if fault.class != FaultClass::System => Err(fault),
-            result => Ok(result),
-        }
+        result
     }
 
     fn doing(&self, what: &str) -> String {
