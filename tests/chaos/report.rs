@@ -80,7 +80,8 @@ fn row(f: &mut dyn Write, name: &str, stretches: &[&Stretch]) -> fmt::Result {
     let mut recoveries: Vec<Millis> = stretches.iter().map(|stretch| stretch.recovery).collect();
     recoveries.sort_unstable();
     let Some(max) = recoveries.last() else { return Ok(()) };
-    let median = recoveries[recoveries.len() / 2];
+    // of an even number the mean of the two in the middle
+    let median = Millis::midpoint(recoveries[(recoveries.len() - 1) / 2], recoveries[recoveries.len() / 2]);
     let duplicates: usize = stretches.iter().map(|stretch| stretch.duplicates).sum();
     let allowed: usize = stretches.iter().map(|stretch| stretch.duplicates_allowed).sum();
     let hurt = stretches.iter().map(|stretch| stretch.hurt_behind).max().unwrap_or(0);
