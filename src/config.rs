@@ -5,9 +5,10 @@
 //!   capitals are; a key that the file does not have is made in lower case. Shells do not allow dots and dashes in a
 //!   variable's name: for a route or an alias with those, use `${NAME}` in the file.
 //! - Unknown keys are refused. All mistakes are reported at once, each with its path and what to do about it.
-//! - No message repeats a value under `security` (but a misspelt `protocol` or `mechanism`), of an unknown key, or one
-//!   that the environment gave.
+//! - No message repeats a value under `security` (but a misspelt `protocol` or `mechanism`), `admin.token`, that of an unknown key,
+//!   or one that the environment gave.
 
+mod admin;
 mod bandwidth;
 mod cluster;
 pub(crate) mod keys;
@@ -16,6 +17,7 @@ mod mistake;
 mod reader;
 mod retry;
 mod route;
+pub mod state_file;
 mod tree;
 mod values;
 
@@ -88,7 +90,7 @@ fn read(file: &Path, text: &str, base_dir: &Path, env: &BTreeMap<String, String>
     let overrides = tree::override_from(&mut root, env);
     let report = Report::default();
     tree::expand_map(&mut root, "", env, &report);
-    let plan = read_plan(&root, base_dir, &report);
+    let plan = read_plan(&root, file, base_dir, &report);
     let mut mistakes = report.into_mistakes();
     for mistake in &mut mistakes {
         if let Some(source) = overrides.iter().find(|source| source.path == mistake.path) {
@@ -101,8 +103,9 @@ fn read(file: &Path, text: &str, base_dir: &Path, env: &BTreeMap<String, String>
     }
 }
 
-fn read_plan(root: &tree::Map, base_dir: &Path, report: &Report) -> Read<Plan> {
+fn read_plan(root: &tree::Map, file: &Path, base_dir: &Path, report: &Report) -> Read<Plan> {
     let section = Section::new(Some(root), String::new(), keys::ROOT, report);
+    let admin = admin::read(&section, file, base_dir);
     let limits = read_limits(&section);
     let clusters = cluster::read_all(&section.field("clusters"), base_dir);
     let in_flight = limits.as_ref().map(|limits| limits.in_flight).map_err(|reported| *reported);
@@ -112,7 +115,7 @@ fn read_plan(root: &tree::Map, base_dir: &Path, report: &Report) -> Read<Plan> {
     let routes = routes.into_iter().collect::<Read<Vec<_>>>()?;
     route::check_groups(&routes, report);
     let clusters = clusters.into_iter().map(|(alias, cluster)| Ok((alias, cluster?))).collect::<Read<_>>()?;
-    Ok(Plan { limits: limits?, clusters, routes })
+    Ok(Plan { admin: admin?, limits: limits?, clusters, routes })
 }
 
 fn read_limits(root: &Section<'_>) -> Read<Limits> {
@@ -135,6 +138,15 @@ fn read_limits(root: &Section<'_>) -> Read<Limits> {
 /// Parses `host:port`, or several separated by commas: for the command line. The error says what to do.
 pub fn parse_bootstrap(text: &str) -> Result<Vec<String>, String> {
     values::addresses(text).map_err(|refusal| one_line(&refusal))
+}
+
+/// Parses a rate such as `20MiB/s`, in bytes per second, or `unlimited`, which is `None`: for those who change one while the engine
+/// runs. The error says what to do.
+pub fn parse_rate(text: &str) -> Result<Option<u64>, String> {
+    if text == "unlimited" {
+        return Ok(None);
+    }
+    values::rate(text).map(Some).map_err(|refusal| one_line(&refusal))
 }
 
 /// Compiles a pattern for whole topic names: for the command line. The error is one line and says what to do.

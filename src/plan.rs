@@ -2,7 +2,10 @@
 //!
 //! Nothing after this module reads raw configuration; a plan that exists can be run.
 
+pub mod switches;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +21,25 @@ use crate::domain::start::Start;
 /// Everything that a process was asked to do.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// How people reach it while it runs.
+    pub admin: Admin,
     /// Limits for the whole process.
     pub limits: Limits,
     /// The clusters by alias.
     pub clusters: BTreeMap<String, Arc<ClusterSpec>>,
     /// The routes in the order of their names, switched-off ones included.
     pub routes: Vec<RoutePlan>,
+}
+
+/// How people reach a running process.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    /// Where the API and the console listen; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// What a request has to carry as its bearer token; there is one wherever others than this machine can reach it.
+    pub token: Option<SecretString>,
+    /// The file that keeps what is switched by hand; `None`: it is not kept.
+    pub state: Option<PathBuf>,
 }
 
 /// Limits for the whole process.
@@ -184,6 +200,8 @@ pub struct TargetPlan {
     pub topic: TopicTemplate,
     /// Bytes per second that may be written to it by this route; `None` is without limit but the cluster's own.
     pub bandwidth: Option<u64>,
+    /// Whether somebody has paused it. No config says so: it is kept beside it.
+    pub paused: bool,
     /// How its faults are met.
     pub retry: Policies,
     /// Where records go that it does not take, if its policies say so.
@@ -216,7 +234,7 @@ impl TargetPlan {
     /// A target without a limit of its own and with the default policies.
     pub fn plain(cluster: Arc<ClusterSpec>, topic: TopicTemplate) -> Self {
         let dead_letter = DeadLetterPlan::beside(&cluster);
-        Self { cluster, topic, bandwidth: None, retry: Policies::default(), dead_letter }
+        Self { cluster, topic, bandwidth: None, paused: false, retry: Policies::default(), dead_letter }
     }
 
     /// The target's name: the alias of its cluster.

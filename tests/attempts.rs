@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use anabranch::domain::topic_partition::TopicPartition;
 use anabranch::engine::catch_up::{CatchUp, Params as CatchUpParams};
 use anabranch::engine::dead_letter_producer::{DeadLetterProducer, Params as LetterParams};
 use anabranch::engine::death_watch::DeathWatch;
+use anabranch::engine::events::Events;
 use anabranch::engine::flow::{Flow, Gate, Lane, Urgency};
 use anabranch::engine::lasting::{Lasting, SharedLimits};
 use anabranch::engine::letters::Story;
@@ -157,7 +159,7 @@ impl Stage {
         let plan = load_str(&config, Path::new(""), &BTreeMap::new()).unwrap();
         let limits = SharedLimits::new(&plan);
         let plan = Arc::new(plan.routes[0].clone());
-        let lasting = Lasting::new(&plan, &limits, spread());
+        let lasting = Lasting::new(&plan, &limits, spread(), Events::new());
         let flow = Arc::<Flow>::default();
         let own = Lane::new(&flow, [Gate::new(1 << 20)], Urgency::CatchUp);
         let nobody = Nobody.start();
@@ -254,7 +256,7 @@ impl Stage {
 
     /// The attempt that the target's state speaks of.
     fn attempt(&self) -> (&'static str, Option<u32>) {
-        let condition = self.lasting.status.view().targets[0].1.condition.clone();
+        let condition = self.lasting.status.snapshot().targets[0].condition.clone();
         (condition.state.name(), condition.trouble.map(|trouble| trouble.attempt))
     }
 }
@@ -287,6 +289,37 @@ fn a_refused_record_is_offered_as_its_profile_says() {
             assert_eq!(attempts, expected, "{profile}");
         });
     }
+}
+
+#[test]
+fn counts_per_topic_are_those_of_what_was_acknowledged_and_what_was_not() {
+    on_paused_time(async {
+        let mut stage = Stage::set("profile: scf-async, on_exhausted: drop");
+        let progress = stage.lasting.progress.clone();
+        let ages = Arc::new(Mutex::new(Vec::new()));
+        let heard = ages.clone();
+        progress.targets[0].listen(move |age| heard.lock().unwrap().push(age));
+        stage.live();
+        stage.attempts(3).await;
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        while progress.watermark(0, &partition()).is_none_or(|watermark| watermark < RECORDS) {
+            looks.tick().await;
+        }
+        let (target, topic) = (&progress.targets[0], "orders");
+        // a key and a value of one byte each
+        let written = target.topics.of(topic, |counts| (counts.written.records(), counts.written.bytes()));
+        assert_eq!(written, (9, 18));
+        assert_eq!(written, (target.written.records(), target.written.bytes()));
+        assert_eq!(target.topics.of(topic, |counts| counts.dropped.load(Relaxed)), 1);
+        assert_eq!(target.topics.of(topic, |counts| counts.dead_lettered.load(Relaxed)), 0);
+        assert_eq!(target.tally.retries.of(FaultClass::Record), 2);
+        assert_eq!(target.tally.retries.total(), 2);
+        let read = progress.topics_read.of(topic, |read| (read.records(), read.bytes()));
+        assert_eq!(read, (progress.read.records(), progress.read.bytes()));
+        // the records say that they are of 1970
+        let ages = ages.lock().unwrap();
+        assert!(!ages.is_empty() && ages.iter().all(|age| *age > Duration::from_hours(24 * 365 * 50)), "{ages:?}");
+    });
 }
 
 #[test]

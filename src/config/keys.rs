@@ -1,8 +1,10 @@
 //! Every key that the config has. A key that is not built is not here, and so is refused.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-pub(super) const ROOT: &[&str] = &["limits", "clusters", "routes", "retry"];
+pub(super) const ROOT: &[&str] = &["admin", "limits", "clusters", "routes", "retry"];
+pub(super) const ADMIN: &[&str] = &["listen", "token", "state"];
 pub(super) const LIMITS: &[&str] = &["in_flight", "bandwidth", "drain", "stall"];
 pub(super) const CLUSTER: &[&str] =
     &["bootstrap", "region", "security", "peak_bandwidth", "replicas", "read_bandwidth", "client"];
@@ -36,6 +38,7 @@ pub(super) const DEAD_LETTER: &[&str] = &["cluster", "topic"];
 pub(super) const START: &[&str] = &["timestamp", "offsets"];
 
 // the defaults; a command without a config file has the same
+pub(crate) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8686);
 pub(crate) const IN_FLIGHT_LIMIT: u64 = 64 << 20;
 pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 pub(crate) const IN_FLIGHT: u64 = 32 << 20;

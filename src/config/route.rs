@@ -231,7 +231,14 @@ fn read_target(alias: &str, field: &Field<'_>, route: &Route<'_>) -> Read<Target
         }
     }
     loops?;
-    Ok(TargetPlan { cluster, topic, bandwidth: bandwidth?, retry: retry.policies?, dead_letter: dead_letter? })
+    Ok(TargetPlan {
+        cluster,
+        topic,
+        bandwidth: bandwidth?,
+        paused: false,
+        retry: retry.policies?,
+        dead_letter: dead_letter?,
+    })
 }
 
 fn read_template(field: &Field<'_>) -> Read<TopicTemplate> {

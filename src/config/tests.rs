@@ -45,6 +45,7 @@ fn default_yaml_has_the_keys_that_the_reader_accepts() {
     collect_keys(&tree::parse(&spelled_out()).unwrap(), "", &mut written);
     let tables = [
         ("", keys::ROOT),
+        ("admin", keys::ADMIN),
         ("limits", keys::LIMITS),
         ("clusters.*", keys::CLUSTER),
         ("clusters.*.security", keys::SECURITY),

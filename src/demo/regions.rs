@@ -13,7 +13,7 @@ use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::kafka::mock::{DemoRecord, DemoSource, MockRegion};
 use crate::plan::{
-    BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection, whole_name,
+    Admin, BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection, whole_name,
 };
 
 /// The source topic; targets write it as `gz.orders`.
@@ -96,6 +96,7 @@ impl Regions {
             targets,
         };
         Ok(Plan {
+            admin: Admin::default(),
             limits: Limits {
                 in_flight: 64 << 20,
                 drain: Duration::from_secs(30),

@@ -144,6 +144,16 @@ impl Payload {
         }
     }
 
+    /// When the first record at or after `from` says that it was made, in milliseconds since 1970; `None` where it does not say.
+    pub fn timestamp_from(&self, from: i64) -> Option<u64> {
+        match self {
+            Self::Records(records) => {
+                let timestamp = records.get(records.first_from(from))?.timestamp;
+                u64::try_from(timestamp).ok().filter(|timestamp| *timestamp > 0)
+            }
+        }
+    }
+
     /// Positions of the records in a range of source offsets.
     pub fn positions_in(&self, range: OffsetRange) -> std::ops::Range<usize> {
         match self {
@@ -501,6 +511,17 @@ mod tests {
         assert_eq!(batch.first_suspect(0, &limits(4_000, false)), Some(2));
         assert_eq!(batch.first_suspect(3, &limits(4_000, false)), None);
         assert_eq!(batch.first_suspect(0, &limits(10_000, true)), Some(3));
+    }
+
+    #[test]
+    fn the_first_record_from_an_offset_on_tells_its_time_if_it_has_one() {
+        let mut records = Records::default();
+        for (offset, timestamp) in [(1, 500), (2, -1), (4, 0), (5, 700)] {
+            records.push(offset, timestamp, None, None, std::iter::empty());
+        }
+        let batch = Payload::Records(records);
+        let times = [0, 1, 2, 3, 5, 6].map(|from| batch.timestamp_from(from));
+        assert_eq!(times, [Some(500), Some(500), None, None, Some(700), None]);
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub enum FaultClass {
 }
 
 impl FaultClass {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Record, Self::Overrun, Self::System, Self::Config, Self::Crash];
+
     /// The name used in logs, states and metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod detach;
 pub mod fault;
 pub mod gap;
+pub mod lag;
 pub mod lease;
 pub mod letters;
 pub mod note;

@@ -28,6 +28,10 @@ pub enum RouteState {
 }
 
 impl RouteState {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Off, Self::Starting, Self::Running, Self::Degraded, Self::Draining, Self::Stopped, Self::Failed];
+
     /// The name used in logs, the API and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -65,6 +69,18 @@ pub enum TargetState {
 }
 
 impl TargetState {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Starting,
+        Self::Running,
+        Self::Throttled,
+        Self::Retrying,
+        Self::Detached,
+        Self::Blocked,
+        Self::Paused,
+        Self::Failed,
+    ];
+
     /// The name used in logs, the API and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -98,6 +114,18 @@ pub struct Trouble {
     pub reason: String,
 }
 
+/// How a target rests that is not to be written now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rest {
+    /// It has nothing to do with its writer any more, or does not rest.
+    #[default]
+    Whole,
+    /// What is with its writer is still being finished.
+    Finishing,
+    /// Its route is switched off.
+    RouteOff,
+}
+
 /// What is known of a target.
 #[derive(Clone, Debug, Default)]
 pub struct TargetFacts {
@@ -105,6 +133,8 @@ pub struct TargetFacts {
     pub alive: bool,
     /// Whether somebody paused it.
     pub paused: bool,
+    /// How it rests.
+    pub rest: Rest,
     /// What holds all of it.
     pub trouble: Option<Trouble>,
     /// What holds single partitions, and is tried again.
@@ -141,8 +171,13 @@ impl TargetFacts {
             TargetCondition { state, reason, trouble: Some(trouble.clone()) }
         };
         let config = |trouble: &&Trouble| trouble.class == FaultClass::Config;
-        if self.paused {
-            return plain(TargetState::Paused, "paused");
+        match (self.rest, self.paused) {
+            (Rest::RouteOff, _) => return plain(TargetState::Paused, "its route is off"),
+            (Rest::Finishing, true) => {
+                return plain(TargetState::Paused, "somebody paused it; what is with its writer is finished");
+            }
+            (Rest::Whole, true) => return plain(TargetState::Paused, "somebody paused it"),
+            (_, false) => {}
         }
         if let Some(trouble) = self.trouble.iter().chain(self.held.values()).find(config) {
             return troubled(TargetState::Failed, trouble, 0);
@@ -189,6 +224,8 @@ pub enum Place {
 /// What is known of a route, besides its targets.
 #[derive(Clone, Debug, Default)]
 pub struct RouteFacts {
+    /// Whether it is switched off, and how.
+    pub off: Option<String>,
     /// Whether its source has told its topics.
     pub discovered: bool,
     /// Whether it is draining.
@@ -210,6 +247,9 @@ impl RouteFacts {
     pub fn state<'a>(&self, targets: impl Iterator<Item = (&'a str, &'a TargetCondition)>) -> (RouteState, String) {
         if self.ended {
             return (RouteState::Stopped, String::new());
+        }
+        if let Some(how) = &self.off {
+            return (RouteState::Off, how.clone());
         }
         if self.draining {
             return (RouteState::Draining, "finishing what is in flight".to_owned());
@@ -251,6 +291,14 @@ mod tests {
 
     fn trouble(class: FaultClass) -> Trouble {
         Trouble { class, attempt: 2, next_attempt_at: None, reason: class.name().to_owned() }
+    }
+
+    #[test]
+    fn all_states_have_names_of_their_own() {
+        let names: Vec<_> = TargetState::ALL.map(TargetState::name).into();
+        assert_eq!(names, ["starting", "running", "throttled", "retrying", "detached", "blocked", "paused", "failed"]);
+        let names: Vec<_> = RouteState::ALL.map(RouteState::name).into();
+        assert_eq!(names, ["off", "starting", "running", "degraded", "draining", "stopped", "failed"]);
     }
 
     #[test]

@@ -213,7 +213,8 @@ impl Handler<BatchRead> for CatchUp {
         let Some(read) = read else { return };
         read.next = batch.range.end;
         let partition = batch.partition.clone();
-        self.params.progress.read.add(batch.payload.record_count() as u64, batch.payload.data_bytes());
+        let (records, bytes) = (batch.payload.record_count() as u64, batch.payload.data_bytes());
+        self.params.progress.count_read(&partition.topic, records, bytes);
         self.params.producer.do_send(Produce { batch: Arc::new(batch), origin: Origin::CatchUp });
         self.ask_if_close(&partition);
     }

@@ -16,6 +16,7 @@ use super::retries::What;
 use super::route::{Index, Route, Then};
 use super::router::Router;
 use super::source::open_reader;
+use super::view::{EventKind, Level};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
@@ -197,6 +198,13 @@ impl Route {
         let reason = gone.fault.as_ref().map(|fault| fault.reason.as_str());
         tracing::error!(route = %self.name(), actor = gone.actor, child = ?gone.child, why = gone.end.name(),
             generation = gone.generation + 1, attempt, retry_ms = millis(delay), reason, "made anew");
+        let target =
+            if let Child::Target(target) = gone.child { Some(self.params.plan.targets[target].name()) } else { None };
+        let why = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+        let text =
+            format!("its {} {}, and is made anew after failure {attempt} in a row{why}", gone.actor, gone.end.name());
+        self.params.lasting.status.tell_of(EventKind::Restart, Level::Error, target, text);
+        self.params.lasting.status.restarted(gone.actor, gone.end);
         (attempt, delay)
     }
 
@@ -235,6 +243,7 @@ impl Route {
         self.read_limit = None;
         if self.reader.take().is_some() {
             tracing::error!(route = %self.name(), "{fault}");
+            self.params.lasting.status.restarted("reader", end);
             let consumers: Vec<TopicPartition> = self.consumers.keys().cloned().collect();
             for partition in consumers {
                 let generation = self.generations.get(&partition).copied().unwrap_or_default();

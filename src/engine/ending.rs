@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::clock::now;
 use super::messages::Seek;
+use super::refusals::millis;
 use super::route::{Route, RouteEnded, Then};
 use super::target_slot::TargetSlot;
 use crate::domain::fault::FaultClass;
@@ -43,6 +44,10 @@ impl Route {
         for (index, slot) in self.targets.iter().enumerate() {
             if let Some(fault) = slot.hopeless() {
                 undone.push(fault.reason.clone());
+                continue;
+            }
+            if slot.paused {
+                undone.push(format!("target {} is paused", self.params.plan.targets[index].name()));
                 continue;
             }
             if !slot.is_running() {
@@ -166,11 +171,11 @@ impl Route {
                 records = written.records(),
                 bytes = written.bytes(),
                 refused = tally.refused.load(Relaxed),
-                retries = tally.retries.load(Relaxed),
+                retries = tally.retries.total(),
                 dead_lettered = tally.dead_lettered.load(Relaxed),
                 dropped = tally.dropped.load(Relaxed),
                 kept = tally.kept.load(Relaxed),
-                throttled_ms = tally.throttled_ms.load(Relaxed),
+                throttled_ms = millis(tally.throttled.total()),
                 detached = tally.detached.load(Relaxed),
                 restarts = tally.restarts.load(Relaxed),
                 timed_out = tally.timed_out.load(Relaxed),

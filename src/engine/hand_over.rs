@@ -7,9 +7,9 @@ use std::time::Duration;
 use actix::{AsyncContext, Context};
 use tokio::time::Instant;
 
-use super::clock::now;
+use super::clock::{now, wall_ms};
 use super::feed::{Feed, Mode};
-use super::pacer::Delay;
+use super::pacer::{Delay, Why};
 use super::target_producer::TargetProducer;
 use crate::domain::bandwidth::Urgency;
 use crate::domain::batch::{OffsetRange, SharedBatch};
@@ -45,6 +45,13 @@ impl Handed {
     pub(super) fn data_of(&self, records: usize) -> u64 {
         self.data * records as u64 / (self.records as u64).max(1)
     }
+
+    /// How old its first record is: of those that were handed over together it has waited longest. Records say themselves when
+    /// they began; those that say nothing have no age, and those of the future are new.
+    fn age(&self) -> Option<Duration> {
+        let timestamp = self.batch.payload.timestamp_from(self.range.start)?;
+        Some(Duration::from_millis(wall_ms().saturating_sub(timestamp)))
+    }
 }
 
 /// What is with the writer and not acknowledged.
@@ -76,8 +83,8 @@ pub(super) struct Line {
     served: u32,
     /// Whether a timer will look at the line again.
     waits: bool,
-    /// Since when it has been waiting for the pace.
-    slowed_since: Option<Duration>,
+    /// Since when it has been waiting for the pace, and why.
+    slowed: Option<(Duration, Why)>,
 }
 
 impl Line {
@@ -120,13 +127,10 @@ impl Line {
         self.catch_up.clear();
     }
 
-    /// How long it has been waiting for the pace since this was asked last.
-    pub(super) fn slowed(&mut self, now: Duration) -> Duration {
-        let slowed = self.slowed_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
-        if self.slowed_since.is_some() {
-            self.slowed_since = Some(now);
-        }
-        slowed
+    /// How long it has been waiting for the pace since this was asked last, and why.
+    pub(super) fn slowed(&mut self, now: Duration) -> Option<(Duration, Why)> {
+        let (since, why) = self.slowed.as_mut()?;
+        Some((now.saturating_sub(std::mem::replace(since, now)), *why))
     }
 }
 
@@ -162,9 +166,9 @@ impl TargetProducer {
     }
 
     fn slow_down(&mut self, delay: Delay, ctx: &mut Context<Self>) {
-        if self.line.slowed_since.is_none() {
-            self.line.slowed_since = Some(now());
-        }
+        // what was waited so far may have been for another reason
+        self.count_slowed();
+        self.line.slowed = Some((now(), delay.why));
         self.silence.slowed_by(delay.why);
         if !self.line.waits {
             self.line.waits = true;
@@ -177,11 +181,8 @@ impl TargetProducer {
 
     /// It need not wait any more: what it waited is counted.
     fn speed_up(&mut self) {
-        if self.line.slowed_since.is_some() {
-            let slowed = self.line.slowed(now());
-            self.line.slowed_since = None;
-            self.slowed(slowed);
-        }
+        self.count_slowed();
+        self.line.slowed = None;
     }
 
     pub(super) fn list(&mut self, partition: &TopicPartition) {
@@ -292,6 +293,10 @@ impl TargetProducer {
             }
         }
         let (records, data) = handed.diverted;
-        self.stats().written.add(handed.records as u64 - records, handed.data - data);
+        let written = handed.records as u64 - records;
+        self.stats().wrote(&handed.partition.topic, written, handed.data - data);
+        if written > 0 {
+            self.stats().took(|| handed.age());
+        }
     }
 }

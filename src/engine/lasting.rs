@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock::now;
+use super::events::Events;
 use super::flow::Gate;
 use super::pacer::Limit;
 use super::preparation::shared_group;
@@ -75,20 +76,20 @@ impl SharedLimits {
 
 impl Lasting {
     /// For a route that starts for the first time.
-    pub fn new(plan: &Arc<RoutePlan>, shared: &SharedLimits, spread: Arc<Mutex<Spread>>) -> Self {
+    pub fn new(plan: &Arc<RoutePlan>, shared: &SharedLimits, spread: Arc<Mutex<Spread>>, events: Arc<Events>) -> Self {
         let name = &plan.name;
         let route = plan.bandwidth.map(|rate| Limit::new(format!("routes.{name}.bandwidth"), rate));
         let of_target = |target: &crate::plan::TargetPlan| -> Vec<Limit> {
             // a target that takes all that its cluster is sold with has no limit of its own
             let own = target.bandwidth.filter(|rate| Some(*rate) != target.cluster.write_bandwidth);
-            let own = own.map(|rate| Limit::new(format!("routes.{name}.to.{}.bandwidth", target.name()), rate));
+            let own = Limit::open(format!("routes.{name}.to.{}.bandwidth", target.name()), own);
             let cluster = shared.write.get(target.name()).cloned();
-            [own, cluster, route.clone(), shared.process.clone()].into_iter().flatten().collect()
+            [Some(own), cluster, route.clone(), shared.process.clone()].into_iter().flatten().collect()
         };
         Self {
             progress: Progress::new(plan.targets.len()),
             retries: Retries::new(plan.clone(), spread),
-            status: RouteStatus::new(plan),
+            status: RouteStatus::new(plan, events),
             gate: Gate::new(plan.in_flight),
             limits: Arc::new(plan.targets.iter().map(of_target).collect()),
             read_limit: shared.read.get(&plan.source.alias).cloned().map(ReadLimit::new),
@@ -100,7 +101,12 @@ impl Lasting {
         }
     }
 
-    /// The limits that a target has to keep to.
+    /// The limit that is a target's own; it may be without one for now.
+    pub fn own_limit(&self, target: TargetIndex) -> Option<&Limit> {
+        self.limits.get(target).and_then(|limits| limits.first())
+    }
+
+    /// The limits that a target has to keep to, its own first.
     pub fn limits_of(&self, target: TargetIndex) -> Vec<Limit> {
         self.limits.get(target).cloned().unwrap_or_default()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::{Addr, Message};
 
+use super::handle::Refusal;
 use super::life::Pulse;
 use super::partition_consumer::PartitionConsumer;
 use super::progress::TargetIndex;
@@ -40,6 +41,47 @@ pub struct MemberNews(pub MemberEvent);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Seek(pub Option<i64>);
+
+/// To the route: write a target no more, or again.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Pause {
+    /// Which target.
+    pub target: TargetIndex,
+    /// Whether it is to rest.
+    pub paused: bool,
+}
+
+/// To the supervisor: what somebody wants done.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), Refusal>")]
+pub enum Order {
+    /// Switch a route on or off.
+    Switch {
+        /// Its name.
+        route: String,
+        /// Whether it is to run.
+        enabled: bool,
+    },
+    /// Pause a target, or resume it.
+    Pause {
+        /// The route's name.
+        route: String,
+        /// Which of its targets.
+        target: TargetIndex,
+        /// Whether it is to rest.
+        paused: bool,
+    },
+    /// Write a target faster, or slower.
+    Throttle {
+        /// The route's name.
+        route: String,
+        /// Which of its targets.
+        target: TargetIndex,
+        /// Bytes per second; `None` is without limit but those around it.
+        rate: Option<u64>,
+    },
+}
 
 /// To any actor: a sign of life, please.
 #[derive(Debug, Message)]
@@ -308,6 +350,9 @@ pub enum End {
 }
 
 impl End {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Stopped, Self::Panicked, Self::Hung];
+
     /// The name used in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -11,18 +11,23 @@
 //! Actors end when whoever started them lets go of their `life`, and are made anew when they panic or hang. What is older
 //! than a route's actor is in `lasting`: `progress`, the attempts in `retries`, the states in `status`.
 
+pub mod board;
 mod cast;
 pub mod catch_up;
 mod children;
 pub mod clock;
+pub mod counts;
 pub mod dead_letter_producer;
 pub mod death_watch;
 mod ending;
+pub mod events;
 mod failpoint;
 pub mod feed;
 pub mod flow;
 pub mod gaps;
 mod hand_over;
+pub mod handle;
+mod heads;
 pub mod lasting;
 pub mod letters;
 pub mod life;
@@ -30,6 +35,7 @@ pub mod messages;
 mod ownership;
 pub mod pacer;
 pub mod partition_consumer;
+mod pausing;
 pub mod preparation;
 pub mod progress;
 pub mod read_limit;
@@ -48,5 +54,6 @@ pub mod supervisor;
 pub mod target_producer;
 mod target_slot;
 mod trouble;
+pub mod view;
 
-pub use supervisor::{Ended, Engine, Options};
+pub use supervisor::{Ended, Engine, Options, Standing};

@@ -6,6 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::clock::now;
+use super::counts::Brake;
 use crate::domain::bandwidth::{Bucket, Pace, Urgency, WireRatio};
 
 /// A limit of the config; all whom it is for share it.
@@ -18,7 +20,23 @@ pub struct Limit {
 impl Limit {
     /// A limit of `rate` bytes per second, by a name for people.
     pub fn new(name: impl Into<String>, rate: u64) -> Self {
-        Self { name: name.into(), bucket: Arc::new(Mutex::new(Bucket::new(rate))) }
+        Self::open(name, Some(rate))
+    }
+
+    /// The same, which may be without limit now and have one later.
+    pub fn open(name: impl Into<String>, rate: Option<u64>) -> Self {
+        let bucket = rate.map_or_else(Bucket::default, Bucket::new);
+        Self { name: name.into(), bucket: Arc::new(Mutex::new(bucket)) }
+    }
+
+    /// Bytes per second; `None` is without limit.
+    pub fn rate(&self) -> Option<u64> {
+        self.bucket().rate()
+    }
+
+    /// Changes the rate, for all whom it is for, from now on.
+    pub fn set_rate(&self, rate: Option<u64>) {
+        self.bucket().set_rate(now(), rate);
     }
 
     pub(super) fn bucket(&self) -> MutexGuard<'_, Bucket> {
@@ -44,6 +62,16 @@ pub enum Why {
     Broker,
     /// What is live goes first.
     LiveFirst,
+}
+
+impl Why {
+    /// What it is counted for: what is live goes first only where a limit leaves nothing to spare.
+    pub fn brake(self) -> Brake {
+        match self {
+            Self::Limit(_) | Self::LiveFirst => Brake::Limit,
+            Self::Broker => Brake::Broker,
+        }
+    }
 }
 
 /// The pace of one target of one route.

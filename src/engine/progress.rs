@@ -2,13 +2,15 @@
 //!
 //! They are kept outside the actors, so that a new generation of an actor goes on where the last one got to.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::domain::detach::Load;
+use super::counts::{PerTopic, TargetStats, Volume};
+use crate::domain::lag::Ends;
 use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::TopicIds;
@@ -26,6 +28,10 @@ pub struct Progress {
     goals: DashMap<TopicPartition, i64>,
     /// The furthest ends that were seen, by the id of the topic: another one of its name has ends of its own.
     ends: DashMap<(TopicPartition, Option<String>), i64>,
+    /// Where the partitions that are copied here end, and since when.
+    heads: DashMap<TopicPartition, Ends>,
+    /// What is committed for targets that have not begun yet: where they will go on.
+    asleep: DashMap<(TargetIndex, TopicPartition), i64>,
     /// What was known of partitions that were taken away: where their topic was deleted, nobody else knows any more.
     former: DashMap<(TargetIndex, TopicPartition), (i64, Note)>,
     /// Gaps that were found, by topic.
@@ -38,6 +44,8 @@ pub struct Progress {
     pub targets: Vec<TargetStats>,
     /// What was read from the source, for all targets.
     pub read: Volume,
+    /// The same for each topic.
+    pub topics_read: PerTopic<Volume>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,101 +67,24 @@ impl Mark {
 /// A watermark with what is to be kept with it.
 pub type Noted = (TopicPartition, i64, Note);
 
-/// Records and bytes.
-#[derive(Debug, Default)]
-pub struct Volume {
-    records: AtomicU64,
-    bytes: AtomicU64,
+/// How far the targets have a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where the source ends, as far as was seen.
+    pub end: Option<i64>,
+    /// Each target's, once it has begun with it.
+    pub targets: Vec<Option<TargetPlace>>,
 }
 
-impl Volume {
-    /// Adds to both.
-    pub fn add(&self, records: u64, bytes: u64) {
-        self.records.fetch_add(records, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Records so far.
-    pub fn records(&self) -> u64 {
-        self.records.load(Ordering::Relaxed)
-    }
-
-    /// Bytes so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-}
-
-/// What a target did so far, and what it holds.
-#[derive(Debug, Default)]
-pub struct TargetStats {
-    /// Acknowledged by the target.
-    pub written: Volume,
-    /// What went wrong on the way.
-    pub tally: Tally,
-    life: Mutex<Arc<TargetLoad>>,
-}
-
-/// What went wrong with a target, counted.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Records that the target refused, each once.
-    pub refused: AtomicU64,
-    /// Attempts that failed and were followed by another.
-    pub retries: AtomicU64,
-    /// Records that were written as dead letters.
-    pub dead_lettered: AtomicU64,
-    /// Records that were dropped.
-    pub dropped: AtomicU64,
-    /// Records that were kept as envelopes.
-    pub kept: AtomicU64,
-    /// Time spent waiting for a limit, or for a broker that throttles, in milliseconds.
-    pub throttled_ms: AtomicU64,
-    /// How often a partition left the shared read.
-    pub detached: AtomicU64,
-    /// How often its actors were made anew.
-    pub restarts: AtomicU64,
-    /// Produce requests that got no answer in time.
-    pub timed_out: AtomicU64,
-    /// Gaps that were found.
-    pub gaps: AtomicU64,
-}
-
-/// What one life of a target holds. A new life counts from nothing, and an old one can't spoil its count.
-#[derive(Debug, Default)]
-pub struct TargetLoad {
-    /// Bytes that the target has not acknowledged.
-    pub backlog: AtomicU64,
-    /// Partitions that follow the shared read.
-    pub attached: AtomicU64,
-    /// Partitions that read for themselves.
-    pub detached: AtomicU64,
-    /// Batches acknowledged.
-    pub acknowledged: AtomicU64,
-}
-
-impl TargetStats {
-    /// Begins a new life.
-    pub fn begin(&self) -> Arc<TargetLoad> {
-        let life = Arc::<TargetLoad>::default();
-        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = life.clone();
-        life
-    }
-
-    /// What the present life holds.
-    pub fn life(&self) -> Arc<TargetLoad> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The same, as the judge wants it.
-    pub fn load(&self) -> Load {
-        let life = self.life();
-        Load {
-            backlog: life.backlog.load(Ordering::Relaxed),
-            attached: life.attached.load(Ordering::Relaxed) > 0,
-            acknowledged: life.acknowledged.load(Ordering::Relaxed),
-        }
-    }
+/// How far a target has a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetPlace {
+    /// Its watermark.
+    pub watermark: i64,
+    /// Source records that it does not have yet, at most.
+    pub lag: Option<u64>,
+    /// For how long the oldest of them has been there.
+    pub late: Duration,
 }
 
 impl Progress {
@@ -164,12 +95,15 @@ impl Progress {
             live: DashMap::new(),
             goals: DashMap::new(),
             ends: DashMap::new(),
+            heads: DashMap::new(),
+            asleep: DashMap::new(),
             former: DashMap::new(),
             gaps: DashMap::new(),
             assignments: DashMap::new(),
             elsewhere: DashMap::new(),
             targets: (0..targets).map(|_| TargetStats::default()).collect(),
             read: Volume::default(),
+            topics_read: PerTopic::default(),
         })
     }
 
@@ -244,6 +178,17 @@ impl Progress {
         self.gaps.iter().map(|count| *count).sum()
     }
 
+    /// The same of a topic.
+    pub fn gaps_of(&self, topic: &str) -> u64 {
+        self.gaps.get(topic).map_or(0, |count| *count)
+    }
+
+    /// Counts what was read of a topic.
+    pub fn count_read(&self, topic: &Arc<str>, records: u64, bytes: u64) {
+        self.read.add(records, bytes);
+        self.topics_read.with(topic, |read| read.add(records, bytes));
+    }
+
     /// Notes ends of the source; `ids` has those of its topics.
     pub fn saw_ends(&self, ends: &HashMap<TopicPartition, i64>, ids: &TopicIds) {
         for (partition, end) in ends {
@@ -260,6 +205,20 @@ impl Progress {
     /// The furthest end that was seen of a partition of this topic.
     pub fn end(&self, partition: &TopicPartition, id: Option<String>) -> Option<i64> {
         self.ends.get(&(partition.clone(), id)).map(|end| *end)
+    }
+
+    /// Notes where partitions that are copied here end now.
+    pub fn look_at_heads(&self, ends: &HashMap<TopicPartition, i64>, at: Duration) {
+        for (partition, end) in ends {
+            self.heads.entry(partition.clone()).or_default().see(*end, at);
+        }
+    }
+
+    /// Notes what is committed for a target that has not begun yet.
+    pub fn look_at_committed(&self, target: TargetIndex, offsets: HashMap<TopicPartition, i64>) {
+        for (partition, offset) in offsets {
+            self.asleep.insert((target, partition), offset);
+        }
     }
 
     /// The shared read of a partition has ended: so far the topic was seen that its targets copy.
@@ -321,6 +280,33 @@ impl Progress {
         }
         self.marks.retain(|(_, marked), _| marked != partition);
         self.live.remove(partition);
+        self.heads.remove(partition);
+        self.asleep.retain(|(_, other), _| other != partition);
+    }
+
+    /// How far each target has each partition that is copied here.
+    pub fn places(&self, now: Duration) -> BTreeMap<TopicPartition, Place> {
+        let mut places = BTreeMap::<TopicPartition, Place>::new();
+        let targets = self.targets.len();
+        for head in &self.heads {
+            let place = Place { end: head.end(), targets: vec![None; targets] };
+            places.insert(head.key().clone(), place);
+        }
+        let begun = self.marks.iter().map(|mark| (mark.key().clone(), mark.watermark));
+        let waits = |key: &(TargetIndex, TopicPartition)| !self.marks.contains_key(key);
+        let asleep = self.asleep.iter().map(|at| (at.key().clone(), *at)).filter(|(key, _)| waits(key));
+        for ((target, partition), watermark) in begun.chain(asleep).collect::<Vec<_>>() {
+            let head = self.heads.get(&partition);
+            let end = head.as_ref().and_then(|head| head.end());
+            let place = places.entry(partition.clone());
+            let place = place.or_insert_with(|| Place { end, targets: vec![None; targets] });
+            let lag = end.map(|end| u64::try_from(end - watermark).unwrap_or(0));
+            let late = head.and_then(|head| head.since(watermark)).map(|since| now.saturating_sub(since));
+            if let Some(slot) = place.targets.get_mut(target) {
+                *slot = Some(TargetPlace { watermark, lag, late: late.unwrap_or_default() });
+            }
+        }
+        places
     }
 
     /// The goals that others have to reach.

@@ -15,6 +15,8 @@ use super::messages::Adopt;
 use super::preparation::{Clients, Prepared, Ready, Request, Topics, prepare};
 use super::retries::What;
 use super::route::{Index, Route};
+use super::status::RouteStatus;
+use super::view::{EventKind, Level};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::gap::{Gap, GapKind};
 use crate::domain::state::Trouble;
@@ -42,7 +44,7 @@ impl Route {
         let Some(source) = self.source.clone() else { return };
         let slot = &mut self.targets[index];
         let (topics, partitions) = slot.to_prepare(&self.topics, &self.ownership);
-        if slot.busy || self.stopping.is_some() || (topics.is_empty() && slot.cast.is_some()) {
+        if slot.busy || slot.paused || self.stopping.is_some() || (topics.is_empty() && slot.cast.is_some()) {
             return;
         }
         slot.busy = true;
@@ -96,6 +98,12 @@ impl Route {
         let slot = &mut self.targets[index];
         if slot.cast.as_ref().map(|_| slot.generation) != asked.life {
             return; // its actors died meanwhile: what follows from that is under way
+        }
+        if slot.paused {
+            // begun before it was paused
+            slot.busy = false;
+            slot.group = result.ok().and_then(|(group, ..)| group).or_else(|| slot.group.take());
+            return;
         }
         let outcome = result.and_then(|(group, topics, prepared)| {
             slot.group = group;
@@ -157,7 +165,7 @@ impl Route {
         let reason = format!("it is not ready: {fault}");
         let next_attempt_at = Some(now() + delay);
         let trouble = Trouble { class: fault.class, attempt, next_attempt_at, reason };
-        self.params.lasting.progress.targets[index].tally.retries.fetch_add(1, Relaxed);
+        self.params.lasting.progress.targets[index].tally.retries.count(fault.class);
         self.params.lasting.status.change_target(index, |facts| facts.trouble = Some(trouble));
         self.targets[index].fault = Some(fault);
         delay
@@ -243,7 +251,7 @@ impl Route {
         self.params.lasting.progress.hold(index, partition, resume.from, &resume.note, resume.in_group);
         if slot.told.insert(partition.clone(), gap) != Some(gap) {
             self.params.lasting.progress.count_gap(index, partition);
-            tell_gap(plan, name, partition, &gap);
+            tell_gap(plan, name, partition, &gap, &self.params.lasting.status);
         }
         self.is_looked_at(index, partition);
     }
@@ -254,7 +262,7 @@ impl Route {
         let (plan, progress) = (&self.params.plan, &self.params.lasting.progress);
         if let Some((gap, end)) = &skipped {
             progress.count_gap(index, &partition);
-            tell_gap(plan, plan.targets[index].name(), &partition, gap);
+            tell_gap(plan, plan.targets[index].name(), &partition, gap, &self.params.lasting.status);
             if gap.kind != GapKind::Trimmed {
                 progress.lower_goal(&partition, *end);
             }
@@ -272,11 +280,12 @@ impl Route {
 }
 
 /// Says that the source does not have what a target needs, and what is done about it.
-fn tell_gap(plan: &RoutePlan, target: &str, partition: &TopicPartition, gap: &Gap) {
+fn tell_gap(plan: &RoutePlan, target: &str, partition: &TopicPartition, gap: &Gap, status: &RouteStatus) {
     let (kind, on_gap) = (gap.kind.name(), plan.on_gap.name());
     let (route, topic, number) = (&plan.name, &partition.topic, partition.partition);
     let (from, to, resume) = (gap.from, gap.to, gap.resume);
     tracing::error!(%route, target, %topic, partition = number, kind, from, to, resume, on_gap, reason = %gap, "gap");
+    status.tell_of(EventKind::Gap, Level::Error, Some(target), format!("{partition}: {gap}; on_gap: {on_gap}"));
 }
 
 /// Why a partition stops, and what can be done about it.

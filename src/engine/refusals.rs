@@ -9,6 +9,7 @@ use actix::{AsyncContext, Context};
 use tokio::time::Instant;
 
 use super::clock::now;
+use super::counts::GivenUp;
 use super::feed::Mode;
 use super::flow::move_permit;
 use super::hand_over::Handed;
@@ -93,7 +94,7 @@ impl TargetProducer {
                 if attempt == 1 && fault.class == FaultClass::Record {
                     self.stats().tally.refused.fetch_add(1, Relaxed);
                 }
-                self.stats().tally.retries.fetch_add(1, Relaxed);
+                self.stats().tally.retries.count(fault.class);
                 tracing::warn!(route = %self.params.story.route, target = %self.name(), %partition, offset,
                     class = fault.class.name(), attempt, retry_ms = millis(delay), %reason, "refused");
                 let next_attempt_at = Some(now() + delay);
@@ -167,7 +168,7 @@ impl TargetProducer {
         let diversion = Diversion { letter: 0, ticket, positions, failure, parts: 1, written: 0 };
         match self.params.plan.retry.of(diversion.failure.class).on_exhausted {
             OnExhausted::Block => self.block(partition, &diversion.failure, ctx),
-            OnExhausted::Drop => self.settle(partition, &diversion, "dropped", None, ctx),
+            OnExhausted::Drop => self.settle(partition, &diversion, GivenUp::Dropped, None, ctx),
             OnExhausted::DeadLetter => self.dead_letter(partition, diversion),
             OnExhausted::Keep => self.keep(partition, diversion),
         }
@@ -227,7 +228,7 @@ impl TargetProducer {
         let Some(feed) = self.feeds.get_mut(&answer.partition) else { return };
         let Some(diversion) = feed.diverting.take_if(|diversion| diversion.letter == answer.letter) else { return };
         match answer.outcome {
-            Ok(topic) => self.settle(&answer.partition, &diversion, "dead-lettered", Some(&topic), ctx),
+            Ok(topic) => self.settle(&answer.partition, &diversion, GivenUp::DeadLettered, Some(&topic), ctx),
             Err(fault) => self.stuck(&answer.partition, &diversion, &format!("no dead letter: {fault}"), ctx),
         }
     }
@@ -276,7 +277,7 @@ impl TargetProducer {
             None if written < diversion.parts => self.keep(partition, Diversion { written, ..diversion }),
             None => {
                 let topic = feed.topic.name.clone();
-                self.settle(partition, &diversion, "kept", Some(&topic), ctx);
+                self.settle(partition, &diversion, GivenUp::Kept, Some(&topic), ctx);
             }
             // the first part is the largest, so no part was written before
             Some(fault)
@@ -295,7 +296,7 @@ impl TargetProducer {
         &mut self,
         partition: &TopicPartition,
         diversion: &Diversion,
-        how: &'static str,
+        how: GivenUp,
         topic: Option<&str>,
         ctx: &mut Context<Self>,
     ) {
@@ -308,13 +309,9 @@ impl TargetProducer {
         handed.diverted.1 += offsets.iter().map(data).sum::<u64>();
         feed.retry_at = None;
         let done = feed.refused.settle(*ticket, positions.len());
-        let tally = &self.params.progress.targets[self.params.target].tally;
-        let counter = match how {
-            "dropped" => &tally.dropped,
-            "kept" => &tally.kept,
-            _ => &tally.dead_lettered,
-        };
-        counter.fetch_add(offsets.len() as u64, Relaxed);
+        let stats = &self.params.progress.targets[self.params.target];
+        stats.gave_up(&partition.topic, how, offsets.len() as u64);
+        let how = how.name();
         let (class, attempts, reason) = (failure.class.name(), failure.attempts, &failure.error);
         tracing::warn!(route = %self.params.story.route, target = %self.name(), %partition, offset = offsets.first(),
             records = offsets.len(), class, attempts, how, topic, %reason, "given up");

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::children::Stand;
 use super::clock::now;
+use super::counts::TargetStats;
 use super::death_watch::DeathWatch;
 use super::ending::Stopping;
 use super::failpoint::failpoint;
@@ -21,7 +22,7 @@ use super::messages::{Child, ChildGone, Drain, Drained, End, Leave, Ping, ReadSt
 use super::ownership::Ownership;
 use super::partition_consumer::PartitionConsumer;
 use super::preparation::Topics;
-use super::progress::{TargetIndex, TargetStats};
+use super::progress::TargetIndex;
 use super::read_limit::ReadLimit;
 use super::recall::Recall;
 use super::refusals::millis;
@@ -138,7 +139,8 @@ pub struct Route {
 impl Route {
     /// A route that begins when it is started.
     pub fn new(params: Params) -> Self {
-        let targets = params.plan.targets.iter().map(|_| TargetSlot::default()).collect();
+        let slot = |index| TargetSlot::new(params.lasting.status.is_paused(index));
+        let targets = (0..params.plan.targets.len()).map(slot).collect();
         // alone there is nobody to catch up beside the shared read
         let shared = if params.plan.targets.len() > 1 { params.plan.in_flight / 2 } else { params.plan.in_flight };
         let gates = [params.process.clone(), params.lasting.gate.clone(), Gate::new(shared)];
@@ -285,6 +287,7 @@ impl Actor for Route {
             ctx.run_interval(SAMPLE, Self::sample);
             this.make_rounds(ctx);
             this.look_for_stalls(ctx);
+            this.look_at_heads(ctx);
         }));
     }
 }
@@ -311,6 +314,7 @@ impl Handler<Drained> for Route {
 
     fn handle(&mut self, Drained { target, generation }: Drained, ctx: &mut Self::Context) {
         self.targets[target].drained(generation);
+        self.finished(target, generation, ctx);
         self.close_if_drained(ctx);
     }
 }

@@ -238,7 +238,8 @@ impl Handler<BatchRead> for Router {
         }
         shared.next = Some(batch.range.end);
         self.progress.set_live(&batch.partition, batch.range.end);
-        self.progress.read.add(batch.payload.record_count() as u64, batch.payload.data_bytes());
+        let (records, bytes) = (batch.payload.record_count() as u64, batch.payload.data_bytes());
+        self.progress.count_read(&batch.partition.topic, records, bytes);
         let batch = Arc::new(batch);
         for (target, _) in &shared.followers {
             if let Some(Some(producer)) = self.targets.get(*target) {

@@ -12,6 +12,7 @@ use super::lasting::COMMIT_LONGEST;
 use super::messages::MemberNews;
 use super::route::{Route, Then};
 use super::target_slot::TargetSlot;
+use super::view::{EventKind, Level};
 use crate::domain::fault::Fault;
 use crate::domain::retry::CHECK;
 use crate::domain::state::{Place, Trouble};
@@ -46,6 +47,7 @@ impl Route {
 
     fn given(&mut self, partitions: Vec<(TopicPartition, u64)>, ctx: &mut Context<Self>) {
         tracing::info!(route = %self.name(), partitions = %names(partitions.iter().map(|(partition, _)| partition)), "given");
+        self.tell_share("given", partitions.iter().map(|(partition, _)| partition));
         for (partition, assignment) in &partitions {
             self.params.lasting.progress.given(partition, *assignment);
         }
@@ -59,9 +61,15 @@ impl Route {
         }
     }
 
+    fn tell_share<'a>(&self, what: &str, partitions: impl Iterator<Item = &'a TopicPartition>) {
+        let text = format!("{what}: {}", names(partitions));
+        self.params.lasting.status.tell_of(EventKind::Share, Level::Info, None, text);
+    }
+
     /// Partitions are to be another process's: nothing more is read of them, and what is in flight is finished.
     fn taken(&mut self, partitions: &[TopicPartition], ctx: &mut Context<Self>) {
         tracing::info!(route = %self.name(), partitions = %names(partitions.iter()), "taken");
+        self.tell_share("taken", partitions.iter());
         for partition in partitions {
             self.ownership.taken(partition);
             self.resting.remove(partition);

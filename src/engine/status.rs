@@ -6,19 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock::now;
+use super::events::Events;
+use super::messages::End;
 use super::progress::TargetIndex;
+use super::view::{EventKind, Level};
 use crate::domain::fault::FaultClass;
-use crate::domain::state::{RouteFacts, RouteState, TargetCondition, TargetFacts, Trouble};
+use crate::domain::state::{Rest, RouteFacts, RouteState, TargetCondition, TargetFacts, TargetState, Trouble};
 use crate::domain::topic_partition::TopicPartition;
-use crate::plan::RoutePlan;
-
-/// The states of a process, by route.
-pub type Status = BTreeMap<String, Arc<RouteStatus>>;
+use crate::plan::{RoutePlan, TargetPlan};
 
 /// The state of a route and of its targets.
 #[derive(Debug)]
 pub struct RouteStatus {
     route: String,
+    events: Arc<Events>,
     inner: Mutex<Inner>,
 }
 
@@ -39,45 +40,47 @@ struct TargetStatus {
     since: Duration,
 }
 
-/// What is shown of a route.
+/// How a route and its targets are.
 #[derive(Clone, Debug)]
-pub struct RouteView {
-    /// Its state.
+pub struct Snapshot {
+    /// The route's state.
     pub state: RouteState,
     /// Why, for people.
     pub reason: String,
-    /// For how long.
-    pub lasts: Duration,
-    /// Its targets by name.
-    pub targets: Vec<(String, TargetView)>,
+    /// Since when, by the engine's clock.
+    pub since: Duration,
+    /// Its targets, in the order of the plan.
+    pub targets: Vec<TargetSnapshot>,
 }
 
-/// What is shown of a target.
+/// How a target is.
 #[derive(Clone, Debug)]
-pub struct TargetView {
+pub struct TargetSnapshot {
+    /// Its name.
+    pub name: String,
     /// Its state, the reason, and what is tried again.
     pub condition: TargetCondition,
-    /// For how long.
-    pub lasts: Duration,
+    /// Partitions that have left the shared read, and catch up.
+    pub detached: usize,
+    /// Since when, by the engine's clock.
+    pub since: Duration,
 }
 
 impl RouteStatus {
     /// A route that is starting.
-    pub fn new(plan: &RoutePlan) -> Arc<Self> {
-        let target = |name: &str| TargetStatus {
-            name: name.to_owned(),
-            facts: TargetFacts::default(),
-            condition: TargetCondition::default(),
-            since: now(),
+    pub fn new(plan: &RoutePlan, events: Arc<Events>) -> Arc<Self> {
+        let target = |plan: &TargetPlan| {
+            let facts = TargetFacts { paused: plan.paused, ..TargetFacts::default() };
+            TargetStatus { name: plan.name().to_owned(), condition: facts.condition(), facts, since: now() }
         };
         let inner = Inner {
             facts: RouteFacts::default(),
             state: RouteState::default(),
             reason: String::new(),
             since: now(),
-            targets: plan.targets.iter().map(|plan| target(plan.name())).collect(),
+            targets: plan.targets.iter().map(target).collect(),
         };
-        Arc::new(Self { route: plan.name.clone(), inner: Mutex::new(inner) })
+        Arc::new(Self { route: plan.name.clone(), events, inner: Mutex::new(inner) })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -116,12 +119,24 @@ impl RouteStatus {
         self.change(|facts| *facts = RouteFacts { failing, ..RouteFacts::default() });
     }
 
+    /// The route is switched off: nothing else is known of it, and its targets rest.
+    pub fn switch_off(&self, how: &str) {
+        self.change(|facts| *facts = RouteFacts { off: Some(how.to_owned()), ..RouteFacts::default() });
+        let targets = self.inner().targets.len();
+        for target in 0..targets {
+            self.change_target(target, |facts| {
+                *facts = TargetFacts { paused: facts.paused, rest: Rest::RouteOff, ..TargetFacts::default() };
+            });
+        }
+    }
+
     fn follow(&self, inner: &mut Inner) {
         let targets = inner.targets.iter().map(|target| (target.name.as_str(), &target.condition));
         let (state, reason) = inner.facts.state(targets);
         if state != inner.state {
             let was = std::mem::replace(&mut inner.state, state);
             inner.since = now();
+            self.tell_event(None, state.name(), &reason, level_of_route(state));
             if matches!(state, RouteState::Degraded | RouteState::Failed) {
                 tracing::warn!(route = %self.route, state = state.name(), was = was.name(), %reason, "route state");
             } else {
@@ -144,11 +159,29 @@ impl RouteStatus {
         let next = trouble.as_ref().and_then(|trouble| trouble.next_attempt_at);
         let next_attempt_ms = next.map(|at| u64::try_from(at.saturating_sub(now()).as_millis()).unwrap_or(u64::MAX));
         let state_name = state.name();
-        if state.is_well() || *state == crate::domain::state::TargetState::Starting {
+        if state_name != was {
+            self.tell_event(Some(target), state_name, reason, level_of_target(*state));
+        }
+        if state.is_well() || *state == TargetState::Starting {
             tracing::info!(%route, %target, state = state_name, was, %reason, "target state");
         } else {
             tracing::warn!(%route, %target, state = state_name, was, class, attempt, next_attempt_ms, %reason, "target state");
         }
+    }
+
+    fn tell_event(&self, target: Option<&str>, state: &str, reason: &str, level: Level) {
+        let text = if reason.is_empty() { state.to_owned() } else { format!("{state}: {reason}") };
+        self.events.tell(EventKind::State, level, (Some(&self.route), target), text);
+    }
+
+    /// Notes an event of the route, or of one of its targets.
+    pub fn tell_of(&self, kind: EventKind, level: Level, target: Option<&str>, text: impl Into<String>) {
+        self.events.tell(kind, level, (Some(&self.route), target), text);
+    }
+
+    /// An actor of the route, or the route itself, is made anew.
+    pub fn restarted(&self, actor: &'static str, end: End) {
+        self.events.count_restart(actor, end);
     }
 
     /// The partitions of a target that wait until somebody changes something, and why.
@@ -160,19 +193,46 @@ impl RouteStatus {
         all.map(|(partition, trouble)| (partition.clone(), trouble.reason.clone())).collect()
     }
 
+    /// Whether somebody has paused a target.
+    pub fn is_paused(&self, target: TargetIndex) -> bool {
+        self.inner().targets.get(target).is_some_and(|target| target.facts.paused)
+    }
+
     /// What there is to show.
-    pub fn view(&self) -> RouteView {
+    pub fn snapshot(&self) -> Snapshot {
         let inner = self.inner();
-        let lasts = |since: Duration| now().saturating_sub(since);
-        let target = |status: &TargetStatus| {
-            (status.name.clone(), TargetView { condition: status.condition.clone(), lasts: lasts(status.since) })
+        let target = |status: &TargetStatus| TargetSnapshot {
+            name: status.name.clone(),
+            condition: status.condition.clone(),
+            detached: status.facts.detached,
+            since: status.since,
         };
-        RouteView {
+        Snapshot {
             state: inner.state,
             reason: inner.reason.clone(),
-            lasts: lasts(inner.since),
+            since: inner.since,
             targets: inner.targets.iter().map(target).collect(),
         }
+    }
+}
+
+/// How grave it is that a route is in a state.
+fn level_of_route(state: RouteState) -> Level {
+    match state {
+        RouteState::Failed => Level::Error,
+        RouteState::Degraded => Level::Warning,
+        RouteState::Off | RouteState::Starting | RouteState::Running | RouteState::Draining | RouteState::Stopped => {
+            Level::Info
+        }
+    }
+}
+
+/// How grave it is that a target is in a state.
+fn level_of_target(state: TargetState) -> Level {
+    match state {
+        TargetState::Failed | TargetState::Blocked => Level::Error,
+        TargetState::Retrying | TargetState::Detached => Level::Warning,
+        TargetState::Starting | TargetState::Running | TargetState::Throttled | TargetState::Paused => Level::Info,
     }
 }
 
@@ -183,8 +243,7 @@ mod tests {
     use super::*;
     use crate::domain::routing::{Partitioning, TopicTemplate};
     use crate::domain::start::Start;
-    use crate::domain::state::TargetState;
-    use crate::plan::{BatchLimits, ClusterSpec, Security, TargetPlan, TopicSelection};
+    use crate::plan::{BatchLimits, ClusterSpec, Security, TopicSelection};
 
     fn plan() -> RoutePlan {
         let cluster = |alias: &str| {
@@ -218,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_next_life_of_a_route_knows_nothing_of_the_last_one() {
-        let status = RouteStatus::new(&plan());
+        let status = RouteStatus::new(&plan(), Events::new());
         let trouble =
             Trouble { class: FaultClass::Record, attempt: 3, next_attempt_at: None, reason: "too large".to_owned() };
         let partition = TopicPartition::new("orders", 1);
@@ -228,14 +287,18 @@ mod tests {
             facts.blocked.insert(partition.clone(), trouble);
         });
         status.change_target(1, |facts| facts.alive = true);
-        assert_eq!(status.view().state, RouteState::Degraded);
+        assert_eq!(status.snapshot().state, RouteState::Degraded);
         assert_eq!(status.stuck(0).len(), 1);
         status.begin_again(None);
-        let view = status.view();
+        let view = status.snapshot();
         assert_eq!(view.state, RouteState::Starting);
-        assert!(view.targets.iter().all(|(_, target)| target.condition.state == TargetState::Starting));
+        assert!(view.targets.iter().all(|target| target.condition.state == TargetState::Starting));
         assert!(status.stuck(0).is_empty());
         status.begin_again(Some("it keeps failing".to_owned()));
-        assert_eq!(status.view().state, RouteState::Failed);
+        assert_eq!(status.snapshot().state, RouteState::Failed);
+        status.switch_off("by hand");
+        let off = status.snapshot();
+        assert_eq!((off.state, off.reason.as_str()), (RouteState::Off, "by hand"));
+        assert!(off.targets.iter().all(|target| target.condition.state == TargetState::Paused));
     }
 }

@@ -9,19 +9,23 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::board::{Board, Posted};
 use super::children::is_escalated;
 use super::death_watch::{Death, DeathWatch};
+use super::events::Events;
 use super::flow::{Flow, Gate};
+use super::handle::{Handle, Keep, Refusal};
 use super::lasting::{Lasting, SharedLimits};
 use super::life::{Life, Rounds};
-use super::messages::{Child, Drain, End, Ping};
+use super::messages::{Child, Drain, End, Order, Pause, Ping};
 use super::progress::Progress;
 use super::refusals::millis;
 use super::retries::{What, spread};
 use super::route::{Params, Route, RouteEnded, Then};
-use super::status::Status;
+use super::view::{EventKind, Level};
 use crate::domain::fault::FaultClass;
 use crate::domain::retry::HEALTHY;
+use crate::plan::switches::Switches;
 use crate::plan::{Plan, RoutePlan};
 
 /// How long a route rests that has lost its place in its group.
@@ -32,6 +36,14 @@ const REJOIN: Duration = Duration::from_millis(500);
 pub struct Options {
     /// End when every route has reached the end offsets that were seen at its start.
     pub until_caught_up: bool,
+}
+
+/// For an engine that takes orders: what was ordered before, and where orders are written down.
+pub struct Standing {
+    /// What people have switched.
+    pub switches: Switches,
+    /// Writes it down.
+    pub keep: Keep,
 }
 
 /// How the engine ended.
@@ -53,23 +65,29 @@ pub struct Engine {
     ended: oneshot::Receiver<Ended>,
     /// The progress of each route by name.
     pub routes: BTreeMap<String, Arc<Progress>>,
-    /// The state of each route by name.
-    pub status: Status,
+    /// For those who look at it, and tell it what to do; where it takes orders.
+    pub handle: Option<Handle>,
 }
 
 impl Engine {
-    /// Starts every enabled route of the plan. Must be called within an actix system.
-    pub fn start(plan: &Plan, options: Options) -> Self {
+    /// Starts every enabled route of the plan; with `standing` it also takes orders, and goes on while no route runs. Must be called
+    /// within an actix system.
+    pub fn start(plan: &Plan, options: Options, standing: Option<Standing>) -> Self {
         super::failpoint::arm();
         let (tell, ended) = oneshot::channel();
-        let supervisor = Supervisor::new(plan, options, tell);
+        let stays = standing.is_some() && !options.until_caught_up;
+        let (switches, keep) = standing.map(|standing| (standing.switches, standing.keep)).unzip();
+        let supervisor = Supervisor::new(plan, &switches.clone().unwrap_or_default(), options, (stays, tell));
         let lasting = || supervisor.routes.iter().map(|(name, slot)| (name.clone(), &slot.lasting));
         let routes = lasting().map(|(name, lasting)| (name, lasting.progress.clone())).collect();
-        let status = lasting().map(|(name, lasting)| (name, lasting.status.clone())).collect();
+        let board = supervisor.board.clone();
         let rounds = supervisor.rounds;
         let mut timer = interval(rounds.every);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { supervisor: Life::begin(supervisor), rounds, timer, ended, routes, status }
+        let supervisor = Life::begin(supervisor);
+        let handle = switches.zip(keep);
+        let handle = handle.map(|(switches, keep)| Handle::new(board, supervisor.addr().clone(), switches, keep));
+        Self { supervisor, rounds, timer, ended, routes, handle }
     }
 
     /// Makes every route stop reading, finish what is in flight, commit and close.
@@ -93,8 +111,11 @@ impl Engine {
 }
 
 /// The actor.
-struct Supervisor {
+pub(super) struct Supervisor {
     options: Options,
+    /// Whether it goes on while no route runs.
+    stays: bool,
+    board: Arc<Board>,
     drain: Duration,
     rounds: Rounds,
     flow: Arc<Flow>,
@@ -107,30 +128,68 @@ struct Supervisor {
 
 struct RouteSlot {
     plan: Arc<RoutePlan>,
+    /// What the config says, whatever was switched by hand.
+    configured: Arc<RoutePlan>,
     lasting: Lasting,
     route: Option<Life<Route>>,
     generation: u64,
+    /// Whether it is switched on.
+    enabled: bool,
+    /// Whether nothing of it is left: it is off, or has ended.
     ended: bool,
 }
 
+impl RouteSlot {
+    /// What is known of one that is off: that, and how it was switched off.
+    fn say_off(&self) {
+        let how = if self.configured.enabled {
+            "switched off by hand"
+        } else {
+            "switched off: `enabled` is not true in the config; switch it on there, or with `anabranch route start`"
+        };
+        self.lasting.status.switch_off(how);
+    }
+}
+
 impl Supervisor {
-    fn new(plan: &Plan, options: Options, tell: oneshot::Sender<Ended>) -> Self {
-        let (limits, spread) = (SharedLimits::new(plan), spread());
-        let slots = plan.routes.iter().filter(|route| route.enabled).map(|route| {
-            let plan = Arc::new(route.clone());
-            let lasting = Lasting::new(&plan, &limits, spread.clone());
-            (route.name.clone(), RouteSlot { plan, lasting, route: None, generation: 0, ended: false })
+    fn new(plan: &Plan, switches: &Switches, options: Options, (stays, tell): (bool, oneshot::Sender<Ended>)) -> Self {
+        let mut wanted = plan.clone();
+        for ignored in switches.apply(&mut wanted) {
+            tracing::warn!("{ignored}");
+        }
+        let (limits, spread, board) = (SharedLimits::new(plan), spread(), Board::new(Events::new()));
+        let slots = wanted.routes.into_iter().zip(&plan.routes).map(|(plan, configured)| {
+            let plan = Arc::new(plan);
+            let lasting = Lasting::new(&plan, &limits, spread.clone(), board.events.clone());
+            let (enabled, configured) = (plan.enabled, Arc::new(configured.clone()));
+            let name = plan.name.clone();
+            let slot = RouteSlot { plan, configured, lasting, route: None, generation: 0, enabled, ended: !enabled };
+            (name, slot)
         });
-        Self {
+        let routes: BTreeMap<String, RouteSlot> = slots.collect();
+        let supervisor = Self {
             options,
+            stays,
+            board,
             drain: plan.limits.drain,
             rounds: Rounds::within(plan.limits.stall),
             flow: Arc::default(),
             process: Gate::new(plan.limits.in_flight),
-            routes: slots.collect(),
+            routes,
             draining: false,
             undone: Vec::new(),
             tell: Some(tell),
+        };
+        supervisor.routes.keys().for_each(|name| supervisor.post(name));
+        supervisor.routes.values().filter(|slot| !slot.enabled).for_each(RouteSlot::say_off);
+        supervisor
+    }
+
+    /// Posts what is shown of a route.
+    fn post(&self, name: &str) {
+        if let Some(slot) = self.routes.get(name) {
+            let (configured, enabled, lasting) = (slot.configured.clone(), slot.enabled, slot.lasting.clone());
+            self.board.post(Posted { configured, enabled, lasting });
         }
     }
 
@@ -138,7 +197,8 @@ impl Supervisor {
         if self.draining {
             return;
         }
-        let Some(slot) = self.routes.get_mut(name).filter(|slot| !slot.ended) else { return };
+        let startable = |slot: &&mut RouteSlot| !slot.ended && slot.enabled && slot.route.is_none();
+        let Some(slot) = self.routes.get_mut(name).filter(startable) else { return };
         slot.generation += 1;
         slot.lasting.retries.begin_life(&Child::Route);
         let (route, generation) = (name.to_owned(), slot.generation);
@@ -172,6 +232,10 @@ impl Supervisor {
         self.routes.get(name).is_some_and(|slot| slot.route.is_some() && slot.generation == generation)
     }
 
+    fn is_enabled(&self, name: &str) -> bool {
+        self.routes.get(name).is_some_and(|slot| slot.enabled)
+    }
+
     /// Ends what is left of a route's life, and begins the next after a delay.
     fn start_again(&mut self, name: &str, end: Option<End>, ctx: &mut Context<Self>) {
         let Some(slot) = self.routes.get_mut(name) else { return };
@@ -179,6 +243,9 @@ impl Supervisor {
         if self.draining {
             let how = end.map_or("ended", End::name);
             self.undone.push(format!("route {name}: it {how} while it drained: what was in flight is copied again"));
+            return self.leave(name, ctx);
+        }
+        if !slot.enabled {
             return self.leave(name, ctx);
         }
         let (retries, what) = (&slot.lasting.retries, What::Life(Child::Route));
@@ -193,6 +260,9 @@ impl Supervisor {
             retry_ms = millis(delay),
             "made anew"
         );
+        let text = format!("the route {why}, and is made anew after failure {attempt} in a row");
+        slot.lasting.status.tell_of(EventKind::Restart, Level::Error, None, text);
+        slot.lasting.status.restarted("route", end.unwrap_or(End::Stopped));
         let failing = is_escalated(attempt).then(|| format!("it keeps failing: {attempt} times in a row"));
         slot.lasting.status.begin_again(failing);
         let name = name.to_owned();
@@ -206,6 +276,8 @@ impl Supervisor {
         slot.lasting.status.begin_again(None);
         let delay = slot.lasting.retries.spread(REJOIN);
         tracing::info!(route = name, generation = slot.generation + 1, retry_ms = millis(delay), "joins anew");
+        let text = "it has lost its place among the processes that share it, and joins anew";
+        slot.lasting.status.tell_of(EventKind::Share, Level::Warning, None, text);
         let name = name.to_owned();
         ctx.run_later(delay, move |this, ctx| this.start_route(&name, ctx));
     }
@@ -216,12 +288,41 @@ impl Supervisor {
         slot.route = None;
         let (lasting, name) = (slot.lasting.clone(), name.to_owned());
         let leaving = spawn_blocking(move || lasting.leave());
-        ctx.spawn(leaving.into_actor(self).map(move |_, this, ctx| {
-            if let Some(slot) = this.routes.get_mut(&name) {
-                slot.ended = true;
+        ctx.spawn(leaving.into_actor(self).map(move |_, this, ctx| this.has_ended(&name, ctx)));
+    }
+
+    /// Nothing of a route is left. Where it was switched off, that is so now; unless it was switched on again meanwhile.
+    fn has_ended(&mut self, name: &str, ctx: &mut Context<Self>) {
+        let Some(slot) = self.routes.get_mut(name) else { return };
+        slot.route = None;
+        if self.draining || self.options.until_caught_up {
+            slot.ended = true;
+        } else if slot.enabled {
+            slot.lasting.status.begin_again(None);
+            return self.start_route(name, ctx);
+        } else {
+            slot.ended = true;
+            slot.say_off();
+        }
+        self.finish(ctx);
+    }
+
+    fn switch(&mut self, name: &str, enabled: bool, ctx: &mut Context<Self>) {
+        let Some(slot) = self.routes.get_mut(name) else { return };
+        slot.enabled = enabled;
+        match (enabled, &slot.route) {
+            (true, _) if slot.ended => {
+                slot.ended = false;
+                slot.lasting.status.begin_again(None);
+                self.start_route(name, ctx);
             }
-            this.finish(ctx);
-        }));
+            // what has begun to drain is started again when it has
+            (true, _) => {}
+            (false, Some(route)) => route.addr().do_send(Drain),
+            (false, None) if slot.ended => slot.say_off(),
+            (false, None) => self.leave(name, ctx),
+        }
+        self.post(name);
     }
 
     /// Asks all routes for a sign of life, again and again.
@@ -236,7 +337,7 @@ impl Supervisor {
     }
 
     fn finish(&mut self, ctx: &mut Context<Self>) {
-        if !self.routes.values().all(|slot| slot.ended) {
+        if !self.routes.values().all(|slot| slot.ended) || (self.stays && !self.draining) {
             return;
         }
         let ended = Ended {
@@ -300,6 +401,33 @@ impl Handler<Drain> for Supervisor {
     }
 }
 
+impl Handler<Order> for Supervisor {
+    type Result = Result<(), Refusal>;
+
+    fn handle(&mut self, order: Order, ctx: &mut Self::Context) -> Self::Result {
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        match order {
+            Order::Switch { route, enabled } => self.switch(&route, enabled, ctx),
+            Order::Pause { route, target, paused } => {
+                let Some(slot) = self.routes.get(&route) else { return Ok(()) };
+                // where the route has no actor now, its next one reads it from here
+                slot.lasting.status.change_target(target, |facts| facts.paused = paused);
+                if let Some(route) = &slot.route {
+                    route.addr().do_send(Pause { target, paused });
+                }
+            }
+            Order::Throttle { route, target, rate } => {
+                if let Some(limit) = self.routes.get(&route).and_then(|slot| slot.lasting.own_limit(target)) {
+                    limit.set_rate(rate);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Handler<RouteEnded> for Supervisor {
     type Result = ();
 
@@ -309,6 +437,9 @@ impl Handler<RouteEnded> for Supervisor {
         }
         match ended.then {
             Then::Nothing => {}
+            Then::Again | Then::Rejoin if !self.draining && !self.is_enabled(&ended.route) => {
+                return self.leave(&ended.route, ctx);
+            }
             Then::Again if !self.draining => return self.start_again(&ended.route, None, ctx),
             Then::Rejoin if !self.draining => return self.rejoin(&ended.route, ctx),
             Then::Again | Then::Rejoin => {
@@ -318,11 +449,13 @@ impl Handler<RouteEnded> for Supervisor {
                 return self.leave(&ended.route, ctx);
             }
         }
-        if let Some(slot) = self.routes.get_mut(&ended.route) {
-            (slot.ended, slot.route) = (true, None);
+        let undone = ended.undone.into_iter().map(|reason| format!("route {}: {reason}", ended.route));
+        if self.draining || self.options.until_caught_up {
+            self.undone.extend(undone);
+        } else {
+            undone.for_each(|reason| tracing::warn!("{reason}"));
         }
-        self.undone.extend(ended.undone.into_iter().map(|reason| format!("route {}: {reason}", ended.route)));
-        self.finish(ctx);
+        self.has_ended(&ended.route, ctx);
     }
 }
 

@@ -15,6 +15,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient
 
 use super::catch_up::CatchUp;
 use super::clock::{dice, now};
+use super::counts::{TargetLoad, TargetStats};
 use super::dead_letter_producer::DeadLetterProducer;
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
@@ -27,7 +28,7 @@ use super::messages::{
     Finish, Leave, Ping, Produce, Released, Renew, WriteNews,
 };
 use super::pacer::Pacer;
-use super::progress::{Progress, TargetIndex, TargetLoad, TargetStats};
+use super::progress::{Progress, TargetIndex};
 use super::retries::Retries;
 use super::router::Router;
 use super::status::RouteStatus;

@@ -53,11 +53,19 @@ pub(super) struct TargetSlot {
     pub(super) fault: Option<Fault>,
     committing: bool,
     /// Its actors are gone, and its writer is being closed.
-    closing: bool,
+    pub(super) closing: bool,
+    /// Whether somebody has paused it.
+    pub(super) paused: bool,
+    /// While it is paused: whether what its writer has is still being finished.
+    pub(super) finishing: bool,
     drained: bool,
 }
 
 impl TargetSlot {
+    pub(super) fn new(paused: bool) -> Self {
+        Self { paused, ..Self::default() }
+    }
+
     pub(super) fn producer(&self) -> Option<&Addr<TargetProducer>> {
         self.cast.as_ref().map(|cast| cast.producer.addr())
     }
@@ -93,6 +101,8 @@ impl TargetSlot {
     pub(super) fn drain(&mut self) {
         match &self.cast {
             Some(cast) => {
+                // a life that was paused has said so, too
+                self.drained = false;
                 cast.catch_up.addr().do_send(Drain);
                 cast.producer.addr().do_send(Drain);
             }
@@ -115,6 +125,16 @@ impl TargetSlot {
         self.leaving.remove(partition);
         self.gaps.remove(partition);
         self.withdrawn.store(true, Relaxed);
+    }
+
+    /// Ends the life of its actors, on purpose; their writer is still to be closed.
+    pub(super) fn end_life(&mut self) -> Option<Cast> {
+        let cast = self.cast.take()?;
+        self.written.clear();
+        self.leaving.clear();
+        (self.busy, self.closing) = (true, true);
+        (self.finishing, self.drained) = (false, false);
+        Some(cast)
     }
 
     /// Whether it has no actors, and their writer may still be at work.
@@ -200,15 +220,12 @@ impl Route {
             return;
         }
         // the others go with it: no late word of this life comes after this
-        let Some(cast) = self.targets[index].cast.take() else { return };
+        let Some(cast) = self.targets[index].end_life() else { return };
         if let Some(router) = &self.router {
             router.addr().do_send(TargetReady { target: index, producer: None });
         }
         let (attempt, delay) = self.made_anew(&gone);
         let slot = &mut self.targets[index];
-        slot.written.clear();
-        slot.leaving.clear();
-        (slot.busy, slot.closing) = (true, true);
         let group = if is_escalated(attempt) { slot.group.take() } else { None };
         let stats = &self.params.lasting.progress.targets[index];
         stats.tally.restarts.fetch_add(1, Relaxed);

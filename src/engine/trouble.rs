@@ -13,7 +13,6 @@ use super::feed::{Feed, Mode};
 use super::letters::Failure;
 use super::messages::Renew;
 use super::pacer::Why;
-use super::refusals::millis;
 use super::retries::What;
 use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
@@ -74,9 +73,11 @@ impl TargetProducer {
     }
 
     /// Counts what was waited for the pace.
-    pub(super) fn slowed(&mut self, slowed: Duration) {
-        self.silence.slowed_for += slowed;
-        self.stats().tally.throttled_ms.fetch_add(millis(slowed), Relaxed);
+    pub(super) fn count_slowed(&mut self) {
+        if let Some((slowed, why)) = self.line.slowed(now()) {
+            self.silence.slowed_for += slowed;
+            self.stats().tally.throttled.count(why.brake(), slowed);
+        }
     }
 
     /// Looks whether something was acknowledged, and whether the pace has slowed the target down.
@@ -167,7 +168,7 @@ impl TargetProducer {
             }
         };
         self.silence.due = Some(now + delay);
-        self.stats().tally.retries.fetch_add(1, Relaxed);
+        self.stats().tally.retries.count(fault.class);
         let trouble = Trouble { class: fault.class, attempt, next_attempt_at: Some(now + delay), reason };
         self.params.status.change_target(self.params.target, |facts| facts.trouble = Some(trouble));
     }
@@ -238,8 +239,7 @@ impl TargetProducer {
     }
 
     fn look_at_pace(&mut self, now: Duration) {
-        let slowed = self.line.slowed(now);
-        self.slowed(slowed);
+        self.count_slowed();
         let broker = self.params.pacer.is_throttled(now);
         let silence = &mut self.silence;
         let much = std::mem::take(&mut silence.slowed_for) >= SLOWED;

@@ -1,0 +1,163 @@
+//! How a running engine is looked at, and told what to do, from any thread: by the API, and whatever else serves people.
+
+use std::io;
+use std::sync::Arc;
+
+use actix::Addr;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use super::board::{Board, Posted};
+use super::events::Events;
+use super::messages::Order;
+use super::pacer::show_rate;
+use super::supervisor::Supervisor;
+use super::view::{EventKind, Level, RouteDetail, RoutesView};
+use crate::plan::TargetPlan;
+use crate::plan::switches::Switches;
+
+/// Writes down what people have switched, so that it survives a restart. Blocks.
+pub type Keep = Arc<dyn Fn(&Switches) -> io::Result<()> + Send + Sync>;
+
+/// A running engine.
+#[derive(Clone)]
+pub struct Handle {
+    board: Arc<Board>,
+    supervisor: Addr<Supervisor>,
+    switches: Arc<Mutex<Switches>>,
+    keep: Keep,
+}
+
+/// Why an order is not followed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such route.
+    #[error("there is no route {name}; {hint}")]
+    UnknownRoute {
+        /// As it was asked for.
+        name: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// The route has no such target.
+    #[error("route {route} has no target {name}; {hint}")]
+    UnknownTarget {
+        /// The route.
+        route: String,
+        /// As it was asked for.
+        name: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// A rate that has no effect, or none at all.
+    #[error("{0}")]
+    BadRate(String),
+    /// The process is about to end.
+    #[error("the engine is draining, and takes no orders any more")]
+    Draining,
+    /// What was ordered could not be written down, and so was not done.
+    #[error("it can't be written down, and a restart would undo it: {0}; make the folder of `admin.state` writable")]
+    NotKept(#[source] io::Error),
+}
+
+impl Handle {
+    pub(super) fn new(board: Arc<Board>, supervisor: Addr<Supervisor>, switches: Switches, keep: Keep) -> Self {
+        Self { board, supervisor, switches: Arc::new(Mutex::new(switches)), keep }
+    }
+
+    /// All routes.
+    pub fn routes(&self) -> RoutesView {
+        RoutesView { routes: self.board.all().iter().map(Posted::view).collect() }
+    }
+
+    /// A route with its partitions.
+    pub fn route(&self, name: &str) -> Result<RouteDetail, Refusal> {
+        self.find(name).map(|posted| posted.detail())
+    }
+
+    /// Where everything that is known stands: for those who show it in another form.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// What happened.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.board.events
+    }
+
+    fn find(&self, name: &str) -> Result<Posted, Refusal> {
+        self.board.find(name).ok_or_else(|| {
+            let all: Vec<String> = self.board.all().into_iter().map(|posted| posted.configured.name.clone()).collect();
+            let hint = format!("the routes are: {}", all.join(", "));
+            Refusal::UnknownRoute { name: name.to_owned(), hint }
+        })
+    }
+
+    fn find_target(&self, route: &str, target: &str) -> Result<(Posted, usize), Refusal> {
+        let posted = self.find(route)?;
+        match posted.target(target) {
+            Some(index) => Ok((posted, index)),
+            None => {
+                let all: Vec<&str> = posted.configured.targets.iter().map(TargetPlan::name).collect();
+                let hint = format!("its targets are: {}", all.join(", "));
+                Err(Refusal::UnknownTarget { route: route.to_owned(), name: target.to_owned(), hint })
+            }
+        }
+    }
+
+    /// Switches a route on or off. One that goes off finishes what is in flight, which this does not wait for.
+    pub async fn switch(&self, route: &str, enabled: bool) -> Result<(), Refusal> {
+        let posted = self.find(route)?;
+        let note = |switches: &mut Switches| switches.enable(&posted.configured, enabled);
+        let text = if enabled { "switched on" } else { "switched off" };
+        self.order(note, Order::Switch { route: route.to_owned(), enabled }).await?;
+        self.tell(route, None, text);
+        Ok(())
+    }
+
+    /// Pauses a target, or resumes it. One that is paused finishes what its writer has, which this does not wait for.
+    pub async fn pause(&self, route: &str, target: &str, paused: bool) -> Result<(), Refusal> {
+        let (posted, index) = self.find_target(route, target)?;
+        let note = |switches: &mut Switches| switches.pause(&posted.configured, index, paused);
+        self.order(note, Order::Pause { route: route.to_owned(), target: index, paused }).await?;
+        self.tell(route, Some(target), if paused { "paused" } else { "resumed" });
+        Ok(())
+    }
+
+    /// Sets what a route may write to a target, in bytes per second; `None` is without limit but those around it.
+    pub async fn throttle(&self, route: &str, target: &str, rate: Option<u64>) -> Result<(), Refusal> {
+        let (posted, index) = self.find_target(route, target)?;
+        let cluster = &posted.configured.targets[index].cluster;
+        if let (Some(rate), Some(most)) = (rate, cluster.write_bandwidth)
+            && rate > most
+        {
+            let (rate, most, alias) = (show_rate(rate), show_rate(most), &cluster.alias);
+            let why = format!("{rate} is more than {most}, which is all that may be written to {alias}");
+            return Err(Refusal::BadRate(format!("{why}: see clusters.{alias}.peak_bandwidth")));
+        }
+        let note = |switches: &mut Switches| switches.throttle(&posted.configured, index, rate);
+        self.order(note, Order::Throttle { route: route.to_owned(), target: index, rate }).await?;
+        let text = rate.map_or_else(|| "unlimited".to_owned(), show_rate);
+        self.tell(route, Some(target), &format!("its bandwidth was set to {text}"));
+        Ok(())
+    }
+
+    /// Writes an order down, and has it followed. One at a time, so that what is written is what is so.
+    async fn order(&self, note: impl FnOnce(&mut Switches), order: Order) -> Result<(), Refusal> {
+        let mut switches = self.switches.lock().await;
+        let mut noted = switches.clone();
+        note(&mut noted);
+        if noted != *switches {
+            let (keep, written) = (self.keep.clone(), noted.clone());
+            let kept = spawn_blocking(move || keep(&written)).await;
+            kept.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(Refusal::NotKept)?;
+            *switches = noted;
+        }
+        self.supervisor.send(order).await.unwrap_or(Err(Refusal::Draining))
+    }
+
+    fn tell(&self, route: &str, target: Option<&str>, text: &str) {
+        tracing::info!(route, target, "{text} by hand");
+        self.events().tell(EventKind::Order, Level::Info, (Some(route), target), format!("{text} by hand"));
+    }
+}
