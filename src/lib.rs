@@ -11,6 +11,7 @@
 //! - [`config`] and [`plan`]: what a user writes, and what it becomes once it is checked.
 //! - [`kafka`]: the only place that knows rdkafka; blocking calls have threads of their own.
 //! - [`engine`]: the actors, and the flow between them.
+//! - [`admin`]: the HTTP API over a running engine, and its client.
 //! - [`verify`]: the comparison of a target with its source.
 //! - [`demo`], [`cli`], [`telemetry`]: the commands and what they need.
 //!
@@ -18,6 +19,7 @@
 //! byte for byte, a slow target holds up no other, a record that a target refuses holds up its partition there alone, limits
 //! are kept to, and memory is bounded. ARCHITECTURE.md says where each is enforced.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod demo;

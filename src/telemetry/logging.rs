@@ -16,6 +16,10 @@ pub enum Format {
     Json,
 }
 
+/// What is logged where nobody asked for something else. The HTTP server tells how it starts, and of each request that is none as an
+/// error: neither is the engine's trouble, and anybody could fill the log with the latter.
+const USUAL: &str = "info,actix_server=warn,actix_http=off";
+
 /// Checks a filter such as `debug` or `info,anabranch::engine=trace`, without keeping it.
 pub fn check_filter(filter: &str) -> Result<String, String> {
     EnvFilter::builder()
@@ -27,7 +31,7 @@ pub fn check_filter(filter: &str) -> Result<String, String> {
 /// Starts logging for the whole process. Does nothing where a subscriber is set already, as in tests.
 pub fn start(format: Format, filter: Option<&str>) {
     let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(filter.unwrap_or_default());
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(filter.unwrap_or(USUAL));
     let builder = fmt().with_env_filter(filter).with_writer(stderr);
     // an error says that another subscriber was first, and that one is as good
     let _ = match format {
@@ -48,7 +52,7 @@ mod tests {
 
     #[test]
     fn filters_are_checked() {
-        for filter in ["", "debug", "info,anabranch::engine=trace"] {
+        for filter in ["", USUAL, "debug", "info,anabranch::engine=trace"] {
             assert!(check_filter(filter).is_ok(), "{filter}");
         }
         assert!(check_filter("anabranch=loud").is_err());
