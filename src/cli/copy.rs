@@ -19,7 +19,9 @@ use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::engine::Options;
 use crate::engine::progress::Progress;
-use crate::plan::{BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection};
+use crate::plan::{
+    Admin, BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection,
+};
 
 /// The addresses of one cluster: `host:port`, or several with commas between.
 #[derive(Clone, Debug)]
@@ -61,7 +63,7 @@ pub fn run(args: &Args) -> Outcome {
     let mut view = View::new();
     let options = Options { until_caught_up: !args.follow };
     let tick = if view.bar.is_some() { BAR_TICK } else { LINE_TICK };
-    let ended = host(&plan(args), options, tick, &mut |routes| {
+    let ended = host(&plan(args), options, None, tick, &mut |routes| {
         view.show(routes);
         false
     })?;
@@ -109,7 +111,7 @@ fn plan(args: &Args) -> Plan {
         targets,
     };
     let limits = Limits { in_flight: keys::IN_FLIGHT_LIMIT, drain: keys::DRAIN, bandwidth: None, stall: keys::STALL };
-    Plan { limits, clusters, routes: vec![route] }
+    Plan { admin: Admin::default(), limits, clusters, routes: vec![route] }
 }
 
 /// What the user sees: a bar on a terminal, plain lines elsewhere.

@@ -45,7 +45,7 @@ pub fn run(_: &Args) -> Outcome {
         regions: &regions,
         written: &written,
     };
-    let ended = host(&plan, Options::default(), TICK, &mut |routes| show.go_on(routes))?;
+    let ended = host(&plan, Options::default(), None, TICK, &mut |routes| show.go_on(routes))?;
     loader.join().map_err(|_| Failure::at_run_time("the demo's load panicked"))?.map_err(failed)?;
     if let Some(reason) = ended.undone.first() {
         return Err(Failure::at_run_time(reason.clone()));

@@ -10,8 +10,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Failure;
 use super::watchdog::Watchdog;
+use crate::admin::{self, Api};
+use crate::engine::handle::Handle;
 use crate::engine::progress::Progress;
-use crate::engine::{Ended, Engine, Options};
+use crate::engine::{Ended, Engine, Options, Standing};
 use crate::plan::Plan;
 
 /// The progress of each route by name.
@@ -23,12 +25,18 @@ pub type Watcher<'a> = &'a mut dyn FnMut(&Routes) -> bool;
 /// Runs the engine until it ends by itself, the watcher ends it, or SIGTERM or SIGINT does.
 ///
 /// A second signal ends the process at once: somebody is in a hurry, and what was in flight is copied again.
-pub fn host(plan: &Plan, options: Options, every: Duration, watcher: Watcher<'_>) -> Result<Ended, Failure> {
+pub fn host(
+    plan: &Plan,
+    options: Options,
+    standing: Option<Standing>,
+    every: Duration,
+    watcher: Watcher<'_>,
+) -> Result<Ended, Failure> {
     let system = System::new();
-    let ended = system.block_on(drive(plan, options, every, watcher));
+    let ended = system.block_on(drive(plan, options, standing, every, watcher));
     // a thread may still wait for a broker that does not answer: nobody has to wait for it
     std::mem::forget(system);
-    let ended = ended.map_err(|error| Failure::at_run_time(format!("signals can't be handled: {error}")))?;
+    let ended = ended?;
     tracing::info!(
         in_flight_peak_bytes = ended.in_flight_peak,
         in_flight_budget_bytes = ended.in_flight_budget,
@@ -38,14 +46,22 @@ pub fn host(plan: &Plan, options: Options, every: Duration, watcher: Watcher<'_>
     Ok(ended)
 }
 
-async fn drive(plan: &Plan, options: Options, every: Duration, watcher: Watcher<'_>) -> std::io::Result<Ended> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let watchdog = Watchdog::start(plan.limits.stall)?;
+async fn drive(
+    plan: &Plan,
+    options: Options,
+    standing: Option<Standing>,
+    every: Duration,
+    watcher: Watcher<'_>,
+) -> Result<Ended, Failure> {
+    let unable = |error| Failure::at_run_time(format!("signals can't be handled: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(unable)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unable)?;
+    let watchdog = Watchdog::start(plan.limits.stall).map_err(unable)?;
     let mut meals = interval(Watchdog::appetite(plan.limits.stall));
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut engine = Engine::start(plan, options);
+    let mut engine = Engine::start(plan, options, standing);
+    let _api = engine.handle.clone().map(|handle| serve(plan, handle)).transpose()?;
     let routes = engine.routes.clone();
     let mut draining = false;
     loop {
@@ -76,6 +92,20 @@ async fn drive(plan: &Plan, options: Options, every: Duration, watcher: Watcher<
         draining = true;
         engine.drain();
     }
+}
+
+/// Lets people reach the engine, if they are to.
+fn serve(plan: &Plan, handle: Handle) -> Result<Option<Api>, Failure> {
+    let api = admin::start(&plan.admin, handle);
+    let api = api.map_err(|error| {
+        let listen = plan.admin.listen.map_or_else(String::new, |listen| listen.to_string());
+        let hint = "set `admin.listen` to another address, or to off";
+        Failure::at_run_time(format!("nobody could reach it at {listen}: {error}; {hint}"))
+    })?;
+    if let Some(api) = &api {
+        tracing::info!(address = %api.address, "the API listens");
+    }
+    Ok(api)
 }
 
 /// The most memory that this process ever occupied, in bytes; 0 where the system does not tell.

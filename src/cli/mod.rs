@@ -4,9 +4,13 @@ pub mod check;
 pub mod completions;
 pub mod copy;
 pub mod demo;
+pub mod events;
 pub mod host;
+pub mod order;
 pub mod plan_cmd;
+pub mod reach;
 pub mod run;
+pub mod status;
 pub mod verify;
 mod watchdog;
 
@@ -50,6 +54,16 @@ pub enum Command {
     Copy(copy::Args),
     /// Compares what a route's targets have with its source, record by record.
     Verify(verify::Args),
+    /// Shows how the routes of a running engine are.
+    Status(status::Args),
+    /// Switches a route of a running engine on or off.
+    Route(order::RouteArgs),
+    /// Pauses a target of a running engine, or resumes it.
+    Target(order::TargetArgs),
+    /// Changes the bandwidth of a target while the engine runs.
+    Throttle(order::ThrottleArgs),
+    /// Shows what happened in a running engine.
+    Events(events::Args),
     /// Writes a shell's completions to standard output.
     Completions(completions::Args),
 }
@@ -156,18 +170,27 @@ fn dispatch(command: Command) -> Outcome {
         Command::Plan(args) => plan_cmd::run(&args),
         Command::Copy(args) => copy::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Route(args) => order::route(&args),
+        Command::Target(args) => order::target(&args),
+        Command::Throttle(args) => order::throttle(&args),
+        Command::Events(args) => events::run(&args),
         Command::Completions(args) => completions::run(&args),
     }
 }
 
 /// Writes a command's result to standard output. A reader that went away, such as `head`, is not a failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_on(text).map(drop)
+}
+
+/// The same for what is written again and again: whether somebody still reads it.
+pub(crate) fn print_on(text: &str) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::at_run_time(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::at_run_time(format!("cannot write to standard output: {error}"))),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use super::run::switched;
 use super::{Exit, Failure, Outcome, Output, print};
 use crate::domain::fault::Fault;
 use crate::domain::gap::OnGap;
@@ -27,10 +28,12 @@ pub struct Args {
     pub output: Output,
 }
 
-/// The report: each route with its topics.
+/// The report: each route with its topics, as it would run now.
 #[derive(Debug, Serialize)]
 struct Report {
     routes: Vec<RouteReport>,
+    /// What was switched by hand, and so differs from the config.
+    by_hand: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,9 +80,13 @@ type Found = HashMap<String, BTreeMap<String, TopicInfo>>;
 
 /// Asks the clusters and prints the plan; changes nothing.
 pub fn run(args: &Args) -> Outcome {
-    let plan = crate::config::load(&args.config)?;
+    let mut plan = crate::config::load(&args.config)?;
+    let switches = switched(&plan)?;
+    let ignored = switches.apply(&mut plan);
+    let by_hand = switches.lines().into_iter().chain(ignored).collect();
     let found = ask(&plan)?;
-    let mut report = Report { routes: plan.routes.iter().map(|route| report(&plan, route, &found)).collect() };
+    let routes = plan.routes.iter().map(|route| report(&plan, route, &found)).collect();
+    let mut report = Report { routes, by_hand };
     let mut stops = false;
     for (route, report) in plan.routes.iter().zip(&mut report.routes) {
         stops |= look_for_gaps(route, report) && route.on_gap == OnGap::Fail;
@@ -216,8 +223,11 @@ fn decide(
 
 fn table(report: &Report) -> String {
     let mut text = String::new();
+    for line in &report.by_hand {
+        let _ = writeln!(text, "not as the config says: {line}");
+    }
     for route in &report.routes {
-        let state = if route.enabled { "enabled" } else { "off: set `enabled: true` to run it" };
+        let state = if route.enabled { "enabled" } else { "off: set `enabled: true`, or switch it on, to run it" };
         let _ = writeln!(text, "route {} from {} ({state})", route.route, route.from);
         if !route.topics.iter().any(|topic| topic.action != "skip") {
             let _ = writeln!(text, "  nothing would be copied: no topic of {} is selected", route.from);
@@ -263,7 +273,7 @@ routes:
     to: { small: { bandwidth: unlimited }, large: { retry: { profile: scf-async } } }
 "#;
         let plan = crate::config::load_str(text, std::path::Path::new(""), &BTreeMap::new()).unwrap();
-        let report = Report { routes: vec![report(&plan, &plan.routes[0], &Found::new())] };
+        let report = Report { routes: vec![report(&plan, &plan.routes[0], &Found::new())], by_hand: Vec::new() };
         let expected = serde_json::json!([
             { "target": "large", "bandwidth": 30 << 20, "dead_letter": { "cluster": "large", "topic": "{topic}.dead-letter" } },
             { "target": "small", "bandwidth": 10 << 20, "dead_letter": null },

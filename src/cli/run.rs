@@ -1,11 +1,15 @@
 //! `anabranch run`: the engine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::host;
 use super::{Exit, Failure, Outcome};
-use crate::engine::{Ended, Options};
+use crate::config::state_file;
+use crate::engine::{Ended, Options, Standing};
+use crate::plan::Plan;
+use crate::plan::switches::Switches;
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -21,15 +25,34 @@ pub struct Args {
 /// Runs until a signal, or until the routes have caught up.
 pub fn run(args: &Args) -> Outcome {
     let plan = crate::config::load(&args.config)?;
-    if !plan.routes.iter().any(|route| route.enabled) {
+    let switches = switched(&plan)?;
+    let is_enabled =
+        |route: &str, configured| switches.routes.get(route).and_then(|of| of.enabled).unwrap_or(configured);
+    if !plan.routes.iter().any(|route| is_enabled(&route.name, route.enabled)) {
         let file = args.config.display();
-        return Err(Failure::usage(format!(
-            "{file}: no route is enabled; set `enabled: true` for those that are to run"
-        )));
+        let hint = "set `enabled: true` for those that are to run";
+        if plan.admin.listen.is_none() || args.until_caught_up {
+            return Err(Failure::usage(format!("{file}: no route is enabled; {hint}")));
+        }
+        tracing::warn!(
+            "no route is enabled, and nothing is copied: {hint}, or switch one on with `anabranch route start`"
+        );
     }
     let options = Options { until_caught_up: args.until_caught_up };
-    let ended = host(&plan, options, Duration::from_secs(1), &mut |_| false)?;
+    let ended = host(&plan, options, Some(standing(&plan, switches)), Duration::from_secs(1), &mut |_| false)?;
     outcome(&ended)
+}
+
+/// What was switched by hand before.
+pub(super) fn switched(plan: &Plan) -> Result<Switches, Failure> {
+    let Some(path) = &plan.admin.state else { return Ok(Switches::default()) };
+    state_file::load(path).map_err(|error| Failure::at_run_time(error.to_string()))
+}
+
+fn standing(plan: &Plan, switches: Switches) -> Standing {
+    let path = plan.admin.state.clone();
+    let keep = move |switches: &Switches| path.as_ref().map_or(Ok(()), |path| state_file::store(path, switches));
+    Standing { switches, keep: Arc::new(keep) }
 }
 
 /// The exit of a command that ran the engine: what was left undone is a failure, and is named.

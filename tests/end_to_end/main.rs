@@ -18,6 +18,7 @@ mod down;
 mod fan_out;
 mod gaps;
 mod harness;
+mod orders;
 mod outages;
 mod plan;
 mod refusals;

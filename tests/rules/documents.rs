@@ -221,6 +221,19 @@ fn the_architecture_has_every_state_of_a_target() {
 }
 
 #[test]
+fn the_document_of_metrics_is_the_table_of_instruments() {
+    let table = anabranch::telemetry::instruments::markdown();
+    let document = read("docs/metrics.md");
+    let heading = table.lines().next().unwrap();
+    let written: String = document
+        .lines()
+        .skip_while(|line| *line != heading)
+        .take_while(|line| line.starts_with('|'))
+        .fold(String::new(), |written, line| written + line + "\n");
+    assert!(written == table, "the table in docs/metrics.md ought to be\n\n{table}");
+}
+
+#[test]
 fn the_readme_has_the_headers_of_dead_letters() {
     let told: Vec<String> = table(&read("README.md"), &["header", ""]).iter().flat_map(|row| quoted(&row[0])).collect();
     let header = Regex::new(r#""(anabranch\.[a-z.]+)""#).unwrap();

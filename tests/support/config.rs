@@ -19,7 +19,8 @@ pub struct Config(Value);
 impl Config {
     /// Nothing yet.
     pub fn new() -> Self {
-        Self(json!({ "clusters": {}, "routes": {} }))
+        // any port that is free: several engines run beside each other
+        Self(json!({ "admin": { "listen": "127.0.0.1:0" }, "clusters": {}, "routes": {} }))
     }
 
     /// All clusters that tests share.

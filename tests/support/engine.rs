@@ -31,6 +31,7 @@ pub struct Finished {
     pub stderr: String,
     /// As the system saw it, in bytes.
     peak_memory: u64,
+    folder: TempDir,
 }
 
 impl Engine {
@@ -42,6 +43,20 @@ impl Engine {
     /// The same, with variables in its environment.
     pub fn run_with(config: &Config, variables: &[(&str, &str)]) -> Self {
         Self::with_config(config, &["--log-format", "json", "run"], &[], variables)
+    }
+
+    /// `anabranch run` again, with the config and all that another one has left in its folder.
+    pub fn run_again(former: Finished) -> Self {
+        let file = former.folder.path().join("anabranch.yaml");
+        let arguments = ["--log-format", "json", "run", "--config", file.to_str().unwrap()];
+        Self::spawn(former.folder, &arguments, &[])
+    }
+
+    /// `anabranch plan --output json` beside it, with its own config.
+    pub fn plan_beside(&self) -> Value {
+        let file = self.folder.path().join("anabranch.yaml");
+        let plan = Self::start(&["plan", "--config", file.to_str().unwrap(), "--output", "json"], &[]);
+        serde_json::from_str(&plan.wait(seconds(30)).assert_code(0).stdout).unwrap()
     }
 
     /// `anabranch run --until-caught-up`, to its end.
@@ -164,7 +179,7 @@ impl Engine {
         let read = |path: PathBuf| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
         let (stdout, stderr) = (read(stdout(self.folder.path())), read(stderr(self.folder.path())));
         let code = code.unwrap_or_else(|| panic!("it still runs after {deadline:?}; its log ends\n{}", tail(&stderr)));
-        Finished { code, stdout, stderr, peak_memory }
+        Finished { code, stdout, stderr, peak_memory, folder: self.folder }
     }
 
     /// Panics with its log if it has ended.

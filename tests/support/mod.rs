@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod api;
 pub mod broker;
 pub mod certificates;
 pub mod cluster;
