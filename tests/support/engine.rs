@@ -99,7 +99,13 @@ impl Engine {
 
     fn spawn(folder: TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anabranch"));
-        command.args(arguments).env_remove("RUST_LOG").env_remove("kafka_address").env_remove("kafka_topic_name");
+        // what a panic looks up in the debug information for its backtrace is no memory of the engine's
+        let foreign =
+            ["RUST_LOG", "RUST_BACKTRACE", "ANABRANCH_ADMIN", "ANABRANCH_TOKEN", "kafka_address", "kafka_topic_name"];
+        command.args(arguments);
+        for name in foreign {
+            command.env_remove(name);
+        }
         command.envs(variables.iter().copied());
         let process = Tethered::spawn(&command, &stdout(folder.path()), &stderr(folder.path()));
         Self { process, folder }
