@@ -11,9 +11,10 @@
 //! - [`config`] and [`plan`]: what a user writes, and what it becomes once it is checked.
 //! - [`kafka`]: the only place that knows rdkafka; blocking calls have threads of their own.
 //! - [`engine`]: the actors, and the flow between them.
+//! - [`telemetry`]: the log, and the metrics of a running engine.
 //! - [`admin`]: the HTTP API over a running engine, and its client.
 //! - [`verify`]: the comparison of a target with its source.
-//! - [`demo`], [`cli`], [`telemetry`]: the commands and what they need.
+//! - [`demo`], [`cli`]: the commands and what they need.
 //!
 //! What a user may rely on: nothing is lost while the source retains it, records arrive in their partition's order and
 //! byte for byte, a slow target holds up no other, a record that a target refuses holds up its partition there alone, limits

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::{Complaint, legible};
+use crate::engine::events::REMEMBERED;
 
 /// No body that means something is longer.
 pub(super) const LONGEST_BODY: usize = 16 << 10;
@@ -21,8 +22,6 @@ pub(super) const LONGEST_BODY: usize = 16 << 10;
 const BODY: Duration = Duration::from_secs(5);
 /// Names of routes and targets are shorter, and those that are not are not repeated to their end.
 const LONGEST_NAME: usize = 100;
-/// As many events as are remembered.
-const MOST_EVENTS: usize = 1000;
 const USUAL_EVENTS: usize = 100;
 
 /// A name from a path or a query: what is no name finds nothing, and is repeated in an answer.
@@ -105,10 +104,10 @@ impl EventsQuery {
     pub(super) fn limit(&self) -> Result<usize, Complaint> {
         let Some(text) = self.limit.as_deref() else { return Ok(USUAL_EVENTS) };
         let wrong = || {
-            let detail = format!("`limit` is {}: write a number from 1 to {MOST_EVENTS}", name(text));
+            let detail = format!("`limit` is {}: write a number from 1 to {REMEMBERED}", name(text));
             Complaint::new(StatusCode::BAD_REQUEST, detail)
         };
-        text.parse().ok().filter(|limit| (1..=MOST_EVENTS).contains(limit)).ok_or_else(wrong)
+        text.parse().ok().filter(|limit| (1..=REMEMBERED).contains(limit)).ok_or_else(wrong)
     }
 }
 

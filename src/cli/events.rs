@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use super::reach::Reach;
 use super::{Exit, Failure, Outcome, Output, print_on};
-use crate::engine::events::EventFilter;
+use crate::engine::events::{EventFilter, REMEMBERED};
 use crate::engine::view::{Event, Level};
 
 /// How often it is looked for new ones.
 const TICK: Duration = Duration::from_millis(500);
-/// So many are remembered by an engine.
-const ALL: usize = 1000;
 
 /// The arguments of `events`.
 #[derive(Debug, clap::Args)]
@@ -41,7 +39,7 @@ pub fn run(args: &Args) -> Outcome {
     let filter = EventFilter { route: args.route.clone(), target: args.target.clone() };
     let mut seen: Option<u64> = None;
     loop {
-        let most = if seen.is_some() { ALL } else { usize::from(args.last) };
+        let most = if seen.is_some() { REMEMBERED } else { usize::from(args.last) };
         let mut events = client.events(&filter, most)?;
         // another process counts from the beginning
         if events.first().is_some_and(|newest| seen.is_some_and(|seen| newest.id < seen)) {

@@ -26,9 +26,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let plan = crate::config::load(&args.config)?;
     let switches = switched(&plan)?;
-    let is_enabled =
-        |route: &str, configured| switches.routes.get(route).and_then(|of| of.enabled).unwrap_or(configured);
-    if !plan.routes.iter().any(|route| is_enabled(&route.name, route.enabled)) {
+    if !plan.routes.iter().any(|route| switches.is_enabled(route)) {
         let file = args.config.display();
         let hint = "set `enabled: true` for those that are to run";
         if plan.admin.listen.is_none() || args.until_caught_up {

@@ -163,6 +163,12 @@ pub struct TargetCondition {
 }
 
 impl TargetFacts {
+    /// What is left where nothing else is known any more: whether somebody has paused it.
+    #[must_use]
+    pub fn forgotten(&self) -> Self {
+        Self { paused: self.paused, ..Self::default() }
+    }
+
     /// The state that follows, the worst that is true.
     pub fn condition(&self) -> TargetCondition {
         let plain = |state, reason: &str| TargetCondition { state, reason: reason.to_owned(), trouble: None };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::clock::{now, wall_at};
 use super::events::Events;
 use super::lasting::Lasting;
-use super::pacer::{Limit, show_rate};
+use super::pacer::{Limit, show_limit};
 use super::progress::{Place, TargetIndex, TargetPlace};
 use super::status::TargetSnapshot;
 use super::view::{PartitionView, PositionView, RetryView, RouteDetail, RouteView, TargetView};
@@ -163,9 +163,9 @@ impl Posted {
             reason: condition.reason.clone(),
             since: wall_at(target.since),
             retrying,
-            paused: self.lasting.status.is_paused(index),
-            bandwidth: rate(limit.or(most)),
-            bandwidth_in_config: rate(plan.bandwidth.or(most)),
+            paused: target.paused,
+            bandwidth: show_limit(limit.or(most)),
+            bandwidth_in_config: show_limit(plan.bandwidth.or(most)),
             lag_records,
             lag_seconds: late.map(|late| late.as_secs_f64()),
             records: stats.written.records(),
@@ -188,8 +188,4 @@ pub fn lag_of(index: TargetIndex, places: &BTreeMap<TopicPartition, Place>) -> (
     let mut late = places.values().map(|place| of(place).map(|place| place.late));
     let late = late.try_fold(Duration::ZERO, |longest, late| Some(longest.max(late?)));
     if places.is_empty() { (None, None) } else { (lag, late) }
-}
-
-fn rate(rate: Option<u64>) -> String {
-    rate.map_or_else(|| "unlimited".to_owned(), show_rate)
 }

@@ -10,7 +10,7 @@ use super::messages::End;
 use super::view::{Event, EventKind, Level};
 
 /// So many events are remembered.
-const REMEMBERED: usize = 1000;
+pub const REMEMBERED: usize = 1000;
 /// Whoever listens may be so many behind before some are lost to it.
 const BEHIND: usize = 256;
 

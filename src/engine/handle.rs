@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use super::board::{Board, Posted};
 use super::events::Events;
 use super::messages::Order;
-use super::pacer::show_rate;
+use super::pacer::{show_limit, show_rate};
 use super::supervisor::Supervisor;
 use super::view::{EventKind, Level, RouteDetail, RoutesView};
 use crate::plan::TargetPlan;
@@ -137,8 +137,7 @@ impl Handle {
         }
         let note = |switches: &mut Switches| switches.throttle(&posted.configured, index, rate);
         self.order(note, Order::Throttle { route: route.to_owned(), target: index, rate }).await?;
-        let text = rate.map_or_else(|| "unlimited".to_owned(), show_rate);
-        self.tell(route, Some(target), &format!("its bandwidth was set to {text}"));
+        self.tell(route, Some(target), &format!("its bandwidth was set to {}", show_limit(rate)));
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! How far the targets are behind: where the source ends is looked at once a second, as often as watermarks are committed, so that
 //! what is shown here and what Kafka's own tools show agree.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -10,6 +11,7 @@ use super::clock::now;
 use super::route::{Index, Route};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::OffsetAt;
+use crate::kafka::group::Group;
 
 /// How often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,7 +49,7 @@ impl Route {
     }
 
     /// The group of a target that has no actors, as one that is down.
-    fn asleep(&self, index: Index) -> Option<std::sync::Arc<crate::kafka::group::Group>> {
+    fn asleep(&self, index: Index) -> Option<Arc<Group>> {
         let slot = &self.targets[index];
         slot.group().filter(|_| !slot.is_running())
     }

@@ -236,6 +236,11 @@ impl Pacer {
     }
 }
 
+/// A limit for people.
+pub fn show_limit(rate: Option<u64>) -> String {
+    rate.map_or_else(|| "unlimited".to_owned(), show_rate)
+}
+
 /// A rate for people.
 pub fn show_rate(rate: u64) -> String {
     #[allow(clippy::cast_precision_loss)] // for people

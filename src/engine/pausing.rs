@@ -45,9 +45,7 @@ impl Route {
         ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| {
             let slot = &mut this.targets[index];
             (slot.closing, slot.busy) = (false, false);
-            let rested =
-                |facts: &mut TargetFacts| *facts = TargetFacts { paused: facts.paused, ..TargetFacts::default() };
-            this.params.lasting.status.change_target(index, rested);
+            this.params.lasting.status.change_target(index, |facts| *facts = facts.forgotten());
             this.has_released_all(index, ctx);
             this.commit_target(index, false, false, ctx);
             // it may have been resumed meanwhile

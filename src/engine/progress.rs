@@ -72,7 +72,7 @@ pub type Noted = (TopicPartition, i64, Note);
 pub struct Place {
     /// Where the source ends, as far as was seen.
     pub end: Option<i64>,
-    /// Each target's, once it has begun with it.
+    /// Each target's, once it has begun with it, or it is known where it will.
     pub targets: Vec<Option<TargetPlace>>,
 }
 

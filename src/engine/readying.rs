@@ -15,7 +15,6 @@ use super::messages::Adopt;
 use super::preparation::{Clients, Prepared, Ready, Request, Topics, prepare};
 use super::retries::What;
 use super::route::{Index, Route};
-use super::status::RouteStatus;
 use super::view::{EventKind, Level};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::gap::{Gap, GapKind};
@@ -250,8 +249,7 @@ impl Route {
         slot.gaps.insert(partition.clone(), stopped_by(plan, name, partition, &gap));
         self.params.lasting.progress.hold(index, partition, resume.from, &resume.note, resume.in_group);
         if slot.told.insert(partition.clone(), gap) != Some(gap) {
-            self.params.lasting.progress.count_gap(index, partition);
-            tell_gap(plan, name, partition, &gap, &self.params.lasting.status);
+            self.found_gap(index, partition, &gap);
         }
         self.is_looked_at(index, partition);
     }
@@ -259,12 +257,10 @@ impl Route {
     /// Has the target begin with a partition, behind its gap where it has one.
     fn begin(&mut self, index: Index, ready: Ready) {
         let Ready { partition, topic, from, note, skipped } = ready;
-        let (plan, progress) = (&self.params.plan, &self.params.lasting.progress);
         if let Some((gap, end)) = &skipped {
-            progress.count_gap(index, &partition);
-            tell_gap(plan, plan.targets[index].name(), &partition, gap, &self.params.lasting.status);
+            self.found_gap(index, &partition, gap);
             if gap.kind != GapKind::Trimmed {
-                progress.lower_goal(&partition, *end);
+                self.params.lasting.progress.lower_goal(&partition, *end);
             }
         }
         let slot = &mut self.targets[index];
@@ -277,15 +273,18 @@ impl Route {
             producer.do_send(Adopt { partition, topic, from, note });
         }
     }
-}
 
-/// Says that the source does not have what a target needs, and what is done about it.
-fn tell_gap(plan: &RoutePlan, target: &str, partition: &TopicPartition, gap: &Gap, status: &RouteStatus) {
-    let (kind, on_gap) = (gap.kind.name(), plan.on_gap.name());
-    let (route, topic, number) = (&plan.name, &partition.topic, partition.partition);
-    let (from, to, resume) = (gap.from, gap.to, gap.resume);
-    tracing::error!(%route, target, %topic, partition = number, kind, from, to, resume, on_gap, reason = %gap, "gap");
-    status.tell_of(EventKind::Gap, Level::Error, Some(target), format!("{partition}: {gap}; on_gap: {on_gap}"));
+    /// Counts that the source does not have what a target needs, and says so, and what is done about it.
+    fn found_gap(&self, index: Index, partition: &TopicPartition, gap: &Gap) {
+        let (plan, lasting) = (&self.params.plan, &self.params.lasting);
+        lasting.progress.count_gap(index, partition);
+        let (route, target, on_gap) = (&plan.name, plan.targets[index].name(), plan.on_gap.name());
+        let (topic, number, kind) = (&partition.topic, partition.partition, gap.kind.name());
+        let (from, to, resume) = (gap.from, gap.to, gap.resume);
+        tracing::error!(%route, target, %topic, partition = number, kind, from, to, resume, on_gap, reason = %gap, "gap");
+        let text = format!("{partition}: {gap}; on_gap: {on_gap}");
+        lasting.status.tell_of(EventKind::Gap, Level::Error, Some(target), text);
+    }
 }
 
 /// Why a partition stops, and what can be done about it.

@@ -60,6 +60,8 @@ pub struct TargetSnapshot {
     pub name: String,
     /// Its state, the reason, and what is tried again.
     pub condition: TargetCondition,
+    /// Whether somebody has paused it.
+    pub paused: bool,
     /// Partitions that have left the shared read, and catch up.
     pub detached: usize,
     /// Since when, by the engine's clock.
@@ -112,21 +114,20 @@ impl RouteStatus {
 
     /// The route's next life begins: what was known is no longer so. `failing`: why it is called failed all the same.
     pub fn begin_again(&self, failing: Option<String>) {
-        let targets = self.inner().targets.len(); // not in the loop's head: the lock would be held to its end
-        for target in 0..targets {
-            self.change_target(target, |facts| *facts = TargetFacts { paused: facts.paused, ..TargetFacts::default() });
-        }
+        self.forget_targets(Rest::Whole);
         self.change(|facts| *facts = RouteFacts { failing, ..RouteFacts::default() });
     }
 
     /// The route is switched off: nothing else is known of it, and its targets rest.
     pub fn switch_off(&self, how: &str) {
         self.change(|facts| *facts = RouteFacts { off: Some(how.to_owned()), ..RouteFacts::default() });
-        let targets = self.inner().targets.len();
+        self.forget_targets(Rest::RouteOff);
+    }
+
+    fn forget_targets(&self, rest: Rest) {
+        let targets = self.inner().targets.len(); // not in the loop's head: the lock would be held to its end
         for target in 0..targets {
-            self.change_target(target, |facts| {
-                *facts = TargetFacts { paused: facts.paused, rest: Rest::RouteOff, ..TargetFacts::default() };
-            });
+            self.change_target(target, |facts| *facts = TargetFacts { rest, ..facts.forgotten() });
         }
     }
 
@@ -204,6 +205,7 @@ impl RouteStatus {
         let target = |status: &TargetStatus| TargetSnapshot {
             name: status.name.clone(),
             condition: status.condition.clone(),
+            paused: status.facts.paused,
             detached: status.facts.detached,
             since: status.since,
         };

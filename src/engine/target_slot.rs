@@ -22,7 +22,7 @@ use super::target_producer::TargetProducer;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::gap::Gap;
 use crate::domain::retry::CHECK;
-use crate::domain::state::Trouble;
+use crate::domain::state::{TargetFacts, Trouble};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::group::Group;
 
@@ -235,11 +235,7 @@ impl Route {
         };
         let trouble = Trouble { class, attempt, next_attempt_at: Some(now() + delay), reason };
         self.params.lasting.status.change_target(index, |facts| {
-            *facts = crate::domain::state::TargetFacts {
-                trouble: Some(trouble),
-                paused: facts.paused,
-                ..Default::default()
-            };
+            *facts = TargetFacts { trouble: Some(trouble), ..facts.forgotten() };
         });
         let (writer, lasting) = (cast.writer.clone(), self.params.lasting.clone());
         drop(cast);

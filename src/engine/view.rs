@@ -31,15 +31,15 @@ pub struct RouteView {
     pub enabled_in_config: bool,
     /// How many of its partitions are copied by this process.
     pub partitions: u64,
-    /// Records of the shared read, since this process started.
+    /// Records read from the source, also what a target that catches up has read once more, since this process started.
     pub records: u64,
-    /// Bytes of the shared read, since this process started.
+    /// Their bytes.
     pub bytes: u64,
     /// Bytes read and not yet acknowledged.
     pub in_flight_bytes: u64,
     /// The most that these may be.
     pub in_flight_limit_bytes: u64,
-    /// Its targets, in the order of the config.
+    /// Its targets, in the order of their names.
     pub targets: Vec<TargetView>,
 }
 

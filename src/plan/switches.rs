@@ -95,7 +95,7 @@ impl Switches {
                 ignored.push(format!("what was switched of route {name}: the config has no such route any more"));
                 continue;
             };
-            route.enabled = switches.enabled.unwrap_or(route.enabled);
+            route.enabled = self.is_enabled(route);
             for (alias, switches) in &switches.targets {
                 let Some(target) = route.targets.iter_mut().find(|target| target.name() == alias) else {
                     ignored.push(format!("what was switched of target {alias} of route {name}: it is none any more"));
@@ -112,6 +112,11 @@ impl Switches {
             }
         }
         ignored
+    }
+
+    /// Whether a route runs: as it was switched, or else as the config says.
+    pub fn is_enabled(&self, configured: &RoutePlan) -> bool {
+        self.routes.get(&configured.name).and_then(|switches| switches.enabled).unwrap_or(configured.enabled)
     }
 
     /// What differs, for people, a line each.
