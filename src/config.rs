@@ -29,13 +29,13 @@ use regex::Regex;
 
 pub use self::mistake::{Mistake, Mistakes};
 
-use self::mistake::{Read, Report};
+use self::mistake::{Read, Refusal, Report, quoted};
 use self::reader::{Field, Section};
 use self::retry::Retry;
 use self::route::Process;
 use self::values::one_line;
 use crate::domain::start::Start;
-use crate::plan::{Limits, Plan};
+use crate::plan::{Limits, Plan, Reload};
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,7 @@ fn read(file: &Path, text: &str, base_dir: &Path, env: &BTreeMap<String, String>
 fn read_plan(root: &tree::Map, file: &Path, base_dir: &Path, report: &Report) -> Read<Plan> {
     let section = Section::new(Some(root), String::new(), keys::ROOT, report);
     let admin = admin::read(&section, file, base_dir);
+    let reload = read_reload(&section.field("reload"));
     let limits = read_limits(&section);
     let clusters = cluster::read_all(&section.field("clusters"), base_dir);
     let in_flight = limits.as_ref().map(|limits| limits.in_flight).map_err(|reported| *reported);
@@ -115,7 +116,17 @@ fn read_plan(root: &tree::Map, file: &Path, base_dir: &Path, report: &Report) ->
     let routes = routes.into_iter().collect::<Read<Vec<_>>>()?;
     route::check_groups(&routes, report);
     let clusters = clusters.into_iter().map(|(alias, cluster)| Ok((alias, cluster?))).collect::<Read<_>>()?;
-    Ok(Plan { admin: admin?, limits: limits?, clusters, routes })
+    Ok(Plan { admin: admin?, limits: limits?, clusters, routes, reload: reload? })
+}
+
+fn read_reload(field: &Field<'_>) -> Read<Reload> {
+    const HINT: &str = "write on_request or watch";
+    let read = field.parsed(HINT, |text| match text {
+        "on_request" => Ok(Reload::OnRequest),
+        "watch" => Ok(Reload::Watch),
+        text => Err(Refusal::new(format!("{} is neither on_request nor watch", quoted(text)), HINT)),
+    })?;
+    Ok(read.unwrap_or_default())
 }
 
 fn read_limits(root: &Section<'_>) -> Read<Limits> {

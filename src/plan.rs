@@ -2,6 +2,8 @@
 //!
 //! Nothing after this module reads raw configuration; a plan that exists can be run.
 
+pub mod changes;
+pub mod seats;
 pub mod switches;
 
 use std::collections::BTreeMap;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::gap::OnGap;
 use crate::domain::retry::{OnExhausted, Policies};
@@ -29,6 +31,28 @@ pub struct Plan {
     pub clusters: BTreeMap<String, Arc<ClusterSpec>>,
     /// The routes in the order of their names, switched-off ones included.
     pub routes: Vec<RoutePlan>,
+    /// When the config is read again.
+    pub reload: Reload,
+}
+
+/// When the config is read again while the process runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reload {
+    /// When somebody asks for it.
+    #[default]
+    OnRequest,
+    /// When its file is another one, too.
+    Watch,
+}
+
+impl Reload {
+    /// As the config has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OnRequest => "on_request",
+            Self::Watch => "watch",
+        }
+    }
 }
 
 /// How people reach a running process.
@@ -75,8 +99,18 @@ pub struct ClusterSpec {
     pub read_bandwidth: Option<u64>,
 }
 
+impl ClusterSpec {
+    /// Whether it is the same cluster, reached in the same way; limits and labels may differ.
+    pub fn is_reached_as(&self, other: &Self) -> bool {
+        self.alias == other.alias
+            && self.bootstrap == other.bootstrap
+            && self.security == other.security
+            && self.client == other.client
+    }
+}
+
 /// How a client proves who it is, and how it knows the broker.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Security {
     /// User and password; absent for `plaintext` and `ssl`.
     pub sasl: Option<Sasl>,
@@ -95,6 +129,15 @@ pub struct Sasl {
     pub password: SecretString,
 }
 
+impl PartialEq for Sasl {
+    fn eq(&self, other: &Self) -> bool {
+        let same_password = self.password.expose_secret() == other.password.expose_secret();
+        self.mechanism == other.mechanism && self.username == other.username && same_password
+    }
+}
+
+impl Eq for Sasl {}
+
 /// The SASL mechanisms that are supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaslMechanism {
@@ -107,7 +150,7 @@ pub enum SaslMechanism {
 }
 
 /// Encryption, and the certificates for it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// PEM file with the authorities to trust; the system's own where absent.
     pub ca: Option<PathBuf>,
@@ -116,7 +159,7 @@ pub struct Tls {
 }
 
 /// The client's own certificate, for mutual TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsIdentity {
     /// PEM file of the certificate.
     pub cert: PathBuf,
@@ -202,6 +245,8 @@ pub struct TargetPlan {
     pub bandwidth: Option<u64>,
     /// Whether somebody has paused it. No config says so: it is kept beside it.
     pub paused: bool,
+    /// Whether it was one of the route's while the process runs, and is none any more; see [`seats`].
+    pub retired: bool,
     /// How its faults are met.
     pub retry: Policies,
     /// Where records go that it does not take, if its policies say so.
@@ -234,12 +279,17 @@ impl TargetPlan {
     /// A target without a limit of its own and with the default policies.
     pub fn plain(cluster: Arc<ClusterSpec>, topic: TopicTemplate) -> Self {
         let dead_letter = DeadLetterPlan::beside(&cluster);
-        Self { cluster, topic, bandwidth: None, paused: false, retry: Policies::default(), dead_letter }
+        Self { cluster, topic, bandwidth: None, paused: false, retired: false, retry: Policies::default(), dead_letter }
     }
 
     /// The target's name: the alias of its cluster.
     pub fn name(&self) -> &str {
         &self.cluster.alias
+    }
+
+    /// The limit of its own, in bytes per second: one that takes all that its cluster is sold with has none beside the cluster's.
+    pub fn own_bandwidth(&self) -> Option<u64> {
+        self.bandwidth.filter(|rate| Some(*rate) != self.cluster.write_bandwidth)
     }
 }
 
@@ -250,6 +300,13 @@ pub struct TopicSelection {
     pub include: Vec<Regex>,
     /// And none of these.
     pub exclude: Vec<Regex>,
+}
+
+impl PartialEq for TopicSelection {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: &[Regex], b: &[Regex]| a.iter().map(Regex::as_str).eq(b.iter().map(Regex::as_str));
+        same(&self.include, &other.include) && same(&self.exclude, &other.exclude)
+    }
 }
 
 /// Whether a topic is selected, and why not.
@@ -287,7 +344,7 @@ fn matches_whole(regex: &Regex, topic: &str) -> bool {
 }
 
 /// The pattern as the user wrote it.
-fn as_written(regex: &Regex) -> String {
+pub(crate) fn as_written(regex: &Regex) -> String {
     let text = regex.as_str();
     text.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(text).to_owned()
 }

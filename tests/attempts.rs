@@ -193,7 +193,7 @@ impl Stage {
             plan: self.plan.targets[0].clone(),
             story: Story { route: "orders".into(), source: "here".into(), target: "there".into() },
             generation: self.generation,
-            window: 1 << 20,
+            share: Gate::new(1 << 20),
             own: self.own.clone(),
             pacer: Pacer::new(Vec::new()),
             router: self.router.addr().clone(),

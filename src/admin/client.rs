@@ -12,7 +12,7 @@ use ureq::{Agent, Body, RequestBuilder};
 
 use super::problem::{self, Problem, legible};
 use crate::engine::events::EventFilter;
-use crate::engine::view::{Event, EventsView, RouteDetail, RouteView, RoutesView};
+use crate::engine::view::{ChangesView, Event, EventsView, RouteDetail, RouteView, RoutesView};
 
 /// How long an answer may take, all in all.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -128,6 +128,11 @@ impl Client {
         let path = format!("{}/bandwidth", target_path(route, target));
         let request = self.with_token(self.agent.put(format!("{}{path}", self.url)));
         self.read(request.send_json(json!({ "rate": rate })))
+    }
+
+    /// Has the config read again: what it changes, key by key.
+    pub fn reload(&self) -> Answer<Vec<String>> {
+        self.post("/api/v1/reload").map(|view: ChangesView| view.changes)
     }
 
     /// The newest events, newest first.

@@ -57,6 +57,10 @@ pub(super) async fn stream(state: Data<State>, request: HttpRequest) -> Result<H
 fn filter(handle: &Handle, route: Option<String>, target: Option<String>) -> Result<EventFilter, Complaint> {
     let given = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|text| name(&text));
     let (route, target) = (given(route), given(target));
+    let asked = EventFilter { route: route.clone(), target: target.clone() };
+    if !handle.events().newest(&asked, 1).is_empty() {
+        return Ok(asked); // it may be none any more, and something is known of it all the same
+    }
     let routes = match &route {
         Some(route) => vec![handle.route(route)?.route],
         None => handle.routes().routes,
@@ -74,5 +78,5 @@ fn filter(handle: &Handle, route: Option<String>, target: Option<String>) -> Res
             });
         }
     }
-    Ok(EventFilter { route, target })
+    Ok(asked)
 }

@@ -8,7 +8,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, HttpResponse, Resource, Responder, Route};
 
 use super::problem::Complaint;
-use super::{events, openapi, probes, routes};
+use super::{events, openapi, probes, reload, routes};
 
 /// All that there is.
 pub(super) fn resources(config: &mut ServiceConfig) {
@@ -27,6 +27,7 @@ pub(super) fn resources(config: &mut ServiceConfig) {
                 .route(web::put().to(routes::throttle))
                 .default_service(other_methods("PUT")),
         )
+        .service(post("/api/v1/reload", reload::reload))
         .service(read("/api/v1/events", events::list))
         .service(
             // a HEAD would have to listen without end

@@ -17,6 +17,7 @@ mod map;
 mod openapi;
 mod probes;
 pub mod problem;
+mod reload;
 mod routes;
 mod server;
 mod stream;

@@ -9,7 +9,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::{events, guard, probes, problem, routes};
+use super::{events, guard, probes, problem, reload, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,6 +25,7 @@ use super::{events, guard, probes, problem, routes};
         routes::pause,
         routes::resume,
         routes::throttle,
+        reload::reload,
         events::list,
         events::stream,
         show,
@@ -36,6 +37,7 @@ use super::{events, guard, probes, problem, routes};
         (name = "routes", description = "One source cluster, a selection of its topics, and the targets they go to."),
         (name = "targets", description = "Clusters that a route writes to."),
         (name = "events", description = "What happened lately."),
+        (name = "config", description = "What the engine is to do, as its file says."),
         (name = "about", description = "This description."),
     ),
     modifiers(&Common),

@@ -121,11 +121,12 @@ impl From<Refusal> for Complaint {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::UnknownRoute { .. } | Refusal::UnknownTarget { .. } => StatusCode::NOT_FOUND,
-            Refusal::BadRate(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::BadRate(_) | Refusal::BadConfig(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, refusal.to_string())
+        // a config may have several mistakes, each in a line of its own
+        Self::new(status, refusal.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -150,6 +151,7 @@ mod tests {
     fn every_refusal_has_its_status() {
         let status = |refusal: Refusal| Complaint::from(refusal).status_code().as_u16();
         assert_eq!(status(Refusal::BadRate("too much".to_owned())), 422);
+        assert_eq!(status(Refusal::BadConfig("routes: is empty".to_owned())), 422);
         assert_eq!(status(Refusal::Draining), 503);
         assert_eq!(status(Refusal::NotKept(std::io::Error::other("full"))), 500);
         let (name, hint) = ("x".to_owned(), "the routes are: y".to_owned());

@@ -20,7 +20,7 @@ use crate::domain::start::Start;
 use crate::engine::Options;
 use crate::engine::progress::Progress;
 use crate::plan::{
-    Admin, BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection,
+    Admin, BatchLimits, ClusterSpec, Keeping, Limits, Plan, Reload, RoutePlan, Security, TargetPlan, TopicSelection,
 };
 
 /// The addresses of one cluster: `host:port`, or several with commas between.
@@ -111,7 +111,7 @@ fn plan(args: &Args) -> Plan {
         targets,
     };
     let limits = Limits { in_flight: keys::IN_FLIGHT_LIMIT, drain: keys::DRAIN, bandwidth: None, stall: keys::STALL };
-    Plan { admin: Admin::default(), limits, clusters, routes: vec![route] }
+    Plan { admin: Admin::default(), limits, clusters, routes: vec![route], reload: Reload::default() }
 }
 
 /// What the user sees: a bar on a terminal, plain lines elsewhere.
@@ -133,8 +133,8 @@ impl View {
 
     fn show(&mut self, routes: &Routes) {
         let Some(progress) = routes.get(ROUTE) else { return };
-        self.records = progress.targets.iter().map(|target| target.written.records()).sum();
-        self.bytes = progress.targets.iter().map(|target| target.written.bytes()).sum();
+        self.records = progress.targets.iter().map(|(_, target)| target.written.records()).sum();
+        self.bytes = progress.targets.iter().map(|(_, target)| target.written.bytes()).sum();
         let remaining = progress.remaining();
         let line = self.line(progress, remaining);
         match &self.bar {
@@ -159,7 +159,7 @@ impl View {
                 format!("{} left", HumanDuration(Duration::from_secs_f64(left)))
             }
         };
-        let targets = progress.targets.len();
+        let targets = progress.targets.count();
         let to = if targets == 1 { String::new() } else { format!(" to {targets} targets") };
         format!("{} records{to}, {}, {left}", self.records, self.rate(seconds))
     }

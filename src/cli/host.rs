@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Failure;
+use super::reloading::Reloading;
 use super::watchdog::Watchdog;
 use crate::admin::{self, Api};
 use crate::engine::handle::Handle;
@@ -28,7 +29,7 @@ pub type Watcher<'a> = &'a mut dyn FnMut(&Routes) -> bool;
 pub fn host(
     plan: &Plan,
     options: Options,
-    standing: Option<Standing>,
+    standing: Option<(Standing, Reloading)>,
     every: Duration,
     watcher: Watcher<'_>,
 ) -> Result<Ended, Failure> {
@@ -49,7 +50,7 @@ pub fn host(
 async fn drive(
     plan: &Plan,
     options: Options,
-    standing: Option<Standing>,
+    standing: Option<(Standing, Reloading)>,
     every: Duration,
     watcher: Watcher<'_>,
 ) -> Result<Ended, Failure> {
@@ -60,7 +61,12 @@ async fn drive(
     let mut meals = interval(Watchdog::appetite(plan.limits.stall));
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let (standing, reloading) = standing.unzip();
     let mut engine = Engine::start(plan, options, standing);
+    if let Some((reloading, handle)) = reloading.zip(engine.handle.clone()) {
+        // where nobody could reach it, SIGHUP ends the process, as usual
+        actix::spawn(reloading.serve(handle, signal(SignalKind::hangup()).map_err(unable)?));
+    }
     let _api = engine.handle.clone().map(|handle| serve(plan, handle)).transpose()?;
     let routes = engine.routes.clone();
     let mut draining = false;

@@ -9,6 +9,8 @@ pub mod host;
 pub mod order;
 pub mod plan_cmd;
 pub mod reach;
+pub mod reload;
+pub mod reloading;
 pub mod run;
 pub mod status;
 pub mod verify;
@@ -60,6 +62,8 @@ pub enum Command {
     Route(order::RouteArgs),
     /// Pauses a target of a running engine, or resumes it.
     Target(order::TargetArgs),
+    /// Has a running engine read its config again.
+    Reload(reload::Args),
     /// Changes the bandwidth of a target while the engine runs.
     Throttle(order::ThrottleArgs),
     /// Shows what happened in a running engine.
@@ -173,6 +177,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Status(args) => status::run(&args),
         Command::Route(args) => order::route(&args),
         Command::Target(args) => order::target(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Throttle(args) => order::throttle(&args),
         Command::Events(args) => events::run(&args),
         Command::Completions(args) => completions::run(&args),

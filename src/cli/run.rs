@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::host;
+use super::reloading::Reloading;
 use super::{Exit, Failure, Outcome};
 use crate::config::state_file;
 use crate::engine::{Ended, Options, Standing};
@@ -24,6 +25,7 @@ pub struct Args {
 
 /// Runs until a signal, or until the routes have caught up.
 pub fn run(args: &Args) -> Outcome {
+    let reloading = Reloading::new(args.config.clone());
     let plan = crate::config::load(&args.config)?;
     let switches = switched(&plan)?;
     if !plan.routes.iter().any(|route| switches.is_enabled(route)) {
@@ -37,7 +39,8 @@ pub fn run(args: &Args) -> Outcome {
         );
     }
     let options = Options { until_caught_up: args.until_caught_up };
-    let ended = host(&plan, options, Some(standing(&plan, switches)), Duration::from_secs(1), &mut |_| false)?;
+    let standing = standing(&plan, switches, args.config.clone());
+    let ended = host(&plan, options, Some((standing, reloading)), Duration::from_secs(1), &mut |_| false)?;
     outcome(&ended)
 }
 
@@ -47,10 +50,11 @@ pub(super) fn switched(plan: &Plan) -> Result<Switches, Failure> {
     state_file::load(path).map_err(|error| Failure::at_run_time(error.to_string()))
 }
 
-fn standing(plan: &Plan, switches: Switches) -> Standing {
+fn standing(plan: &Plan, switches: Switches, config: PathBuf) -> Standing {
     let path = plan.admin.state.clone();
     let keep = move |switches: &Switches| path.as_ref().map_or(Ok(()), |path| state_file::store(path, switches));
-    Standing { switches, keep: Arc::new(keep) }
+    let load = move || crate::config::load(&config).map_err(|error| error.to_string());
+    Standing { switches, keep: Arc::new(keep), load: Arc::new(load) }
 }
 
 /// The exit of a command that ran the engine: what was left undone is a failure, and is named.

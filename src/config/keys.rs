@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-pub(super) const ROOT: &[&str] = &["admin", "limits", "clusters", "routes", "retry"];
+pub(super) const ROOT: &[&str] = &["admin", "reload", "limits", "clusters", "routes", "retry"];
 pub(super) const ADMIN: &[&str] = &["listen", "token", "state"];
 pub(super) const LIMITS: &[&str] = &["in_flight", "bandwidth", "drain", "stall"];
 pub(super) const CLUSTER: &[&str] =

@@ -236,6 +236,7 @@ fn read_target(alias: &str, field: &Field<'_>, route: &Route<'_>) -> Read<Target
         topic,
         bandwidth: bandwidth?,
         paused: false,
+        retired: false,
         retry: retry.policies?,
         dead_letter: dead_letter?,
     })

@@ -13,7 +13,8 @@ use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::kafka::mock::{DemoRecord, DemoSource, MockRegion};
 use crate::plan::{
-    Admin, BatchLimits, ClusterSpec, Keeping, Limits, Plan, RoutePlan, Security, TargetPlan, TopicSelection, whole_name,
+    Admin, BatchLimits, ClusterSpec, Keeping, Limits, Plan, Reload, RoutePlan, Security, TargetPlan, TopicSelection,
+    whole_name,
 };
 
 /// The source topic; targets write it as `gz.orders`.
@@ -105,6 +106,7 @@ impl Regions {
             },
             clusters,
             routes: vec![route],
+            reload: Reload::default(),
         })
     }
 }

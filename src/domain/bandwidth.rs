@@ -357,6 +357,23 @@ impl WireRatio {
     }
 }
 
+/// A limit for people.
+pub fn show_limit(rate: Option<u64>) -> String {
+    rate.map_or_else(|| "unlimited".to_owned(), show_rate)
+}
+
+/// A rate for people.
+pub fn show_rate(rate: u64) -> String {
+    #[allow(clippy::cast_precision_loss)] // for people
+    let rate = rate as f64;
+    let (unit, size) = [("GiB", 30), ("MiB", 20), ("KiB", 10)]
+        .into_iter()
+        .find(|(_, shift)| rate >= f64::from(1_u32 << shift))
+        .unwrap_or(("B", 0));
+    let number = format!("{:.1}", rate / f64::from(1_u32 << size));
+    format!("{}{unit}/s", number.strip_suffix(".0").unwrap_or(&number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,15 +52,21 @@ struct Suspect {
 }
 
 impl Judge {
-    /// For `targets` targets that share `budget` bytes.
-    pub fn new(targets: usize, budget: u64) -> Self {
-        Self { share: budget / 4, suspects: vec![Suspect::default(); targets] }
+    /// For targets that share `budget` bytes.
+    pub fn new(budget: u64) -> Self {
+        Self { share: budget / 4, suspects: Vec::new() }
+    }
+
+    /// From now on they share this many bytes.
+    pub fn resize(&mut self, budget: u64) {
+        self.share = budget / 4;
     }
 
     /// Takes a sample, `elapsed` after the last one: whether reads wait for permits, and each target's load.
     /// Returns the targets that have to leave.
     pub fn sample(&mut self, elapsed: Duration, reads_wait: bool, loads: &[Load]) -> Vec<usize> {
         let mut leave = Vec::new();
+        self.suspects.resize(loads.len(), Suspect::default());
         for (at, (suspect, load)) in self.suspects.iter_mut().zip(loads).enumerate() {
             let holds_up = reads_wait && load.attached && load.backlog >= self.share && starving(loads, at);
             let silent = load.acknowledged == suspect.acknowledged;
@@ -103,22 +109,22 @@ mod tests {
 
     #[test]
     fn a_frozen_target_leaves_after_two_seconds_and_a_slow_one_after_four() {
-        let mut judge = Judge::new(2, 32 * MIB);
+        let mut judge = Judge::new(32 * MIB);
         let frozen = (1..100).find(|_| !judge.sample(TICK, true, &[load(0, 5), load(30 * MIB, 0)]).is_empty());
         assert_eq!(frozen, Some(20));
-        let mut judge = Judge::new(2, 32 * MIB);
+        let mut judge = Judge::new(32 * MIB);
         let slow = (1..100).find(|at| !judge.sample(TICK, true, &[load(0, *at), load(30 * MIB, *at)]).is_empty());
         assert_eq!(slow, Some(40));
     }
 
     #[test]
     fn nobody_leaves_when_all_are_equally_busy_or_reads_do_not_wait() {
-        let mut judge = Judge::new(2, 32 * MIB);
+        let mut judge = Judge::new(32 * MIB);
         for at in 0..1000 {
             assert!(judge.sample(TICK, true, &[load(20 * MIB, at), load(12 * MIB, at)]).is_empty());
             assert!(judge.sample(TICK, false, &[load(0, at), load(32 * MIB, 0)]).is_empty());
         }
-        let mut alone = Judge::new(1, 32 * MIB);
+        let mut alone = Judge::new(32 * MIB);
         assert!((0..1000).all(|_| alone.sample(TICK, true, &[load(32 * MIB, 0)]).is_empty()));
     }
 

@@ -183,7 +183,13 @@ impl TargetFacts {
                 return plain(TargetState::Paused, "somebody paused it; what is with its writer is finished");
             }
             (Rest::Whole, true) => return plain(TargetState::Paused, "somebody paused it"),
-            (_, false) => {}
+            (Rest::Finishing, false) => {
+                return plain(
+                    TargetState::Starting,
+                    "its config has changed: what is with its writer is finished first",
+                );
+            }
+            (Rest::Whole, false) => {}
         }
         if let Some(trouble) = self.trouble.iter().chain(self.held.values()).find(config) {
             return troubled(TargetState::Failed, trouble, 0);

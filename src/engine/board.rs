@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::clock::{now, wall_at};
 use super::events::Events;
 use super::lasting::Lasting;
-use super::pacer::{Limit, show_limit};
-use super::progress::{Place, TargetIndex, TargetPlace};
+use super::pacer::Limit;
+use super::progress::{Place, TargetIndex};
 use super::status::TargetSnapshot;
 use super::view::{PartitionView, PositionView, RetryView, RouteDetail, RouteView, TargetView};
+use crate::domain::bandwidth::show_limit;
 use crate::domain::topic_partition::TopicPartition;
-use crate::plan::RoutePlan;
+use crate::plan::{RoutePlan, TargetPlan};
 
 /// Looks at a route that is posted.
 type Watcher = Box<dyn Fn(&Posted) + Send + Sync>;
@@ -29,7 +30,7 @@ pub struct Board {
 /// A route, as it is posted.
 #[derive(Clone)]
 pub struct Posted {
-    /// What it was asked to do by the config.
+    /// What it was asked to do by the config; its targets have the places that they have in the engine.
     pub configured: Arc<RoutePlan>,
     /// Whether it is switched on.
     pub enabled: bool,
@@ -64,6 +65,11 @@ impl Board {
         self.routes.write().unwrap_or_else(PoisonError::into_inner).insert(name, posted);
     }
 
+    /// Takes a route down.
+    pub fn take_down(&self, route: &str) {
+        self.routes.write().unwrap_or_else(PoisonError::into_inner).remove(route);
+    }
+
     /// Has each route looked at that is posted, now or later; each as often as it is posted.
     pub fn watch(&self, watcher: impl Fn(&Posted) + Send + Sync + 'static) {
         let mut watchers = self.watchers();
@@ -93,7 +99,7 @@ impl Board {
 impl Posted {
     /// The place of a target by its name.
     pub fn target(&self, name: &str) -> Option<TargetIndex> {
-        self.configured.targets.iter().position(|target| target.name() == name)
+        self.configured.seat_of(name)
     }
 
     /// The route as it is now.
@@ -104,17 +110,21 @@ impl Posted {
     /// The same, with its partitions.
     pub fn detail(&self) -> RouteDetail {
         let places = self.lasting.progress.places(now());
-        let names = || self.configured.targets.iter().map(|target| target.name().to_owned());
-        let position = |(target, place): (String, &Option<TargetPlace>)| PositionView {
-            target,
-            watermark: place.map(|place| place.watermark),
-            lag: place.and_then(|place| place.lag),
+        let mut names: Vec<(TargetIndex, &TargetPlan)> = self.configured.seated().collect();
+        names.sort_by_key(|(_, target)| target.name());
+        let position = |place: &Place, (index, target): (TargetIndex, &TargetPlan)| {
+            let place = place.targets.get(index).copied().flatten();
+            PositionView {
+                target: target.name().to_owned(),
+                watermark: place.map(|place| place.watermark),
+                lag: place.and_then(|place| place.lag),
+            }
         };
         let partition = |(at, place): (&TopicPartition, &Place)| PartitionView {
             topic: at.topic.to_string(),
             partition: at.partition,
             end: place.end,
-            targets: names().zip(&place.targets).map(position).collect(),
+            targets: names.iter().map(|seated| position(place, *seated)).collect(),
         };
         RouteDetail { route: self.view_with(&places), positions: places.iter().map(partition).collect() }
     }
@@ -122,7 +132,9 @@ impl Posted {
     fn view_with(&self, places: &BTreeMap<TopicPartition, Place>) -> RouteView {
         let snapshot = self.lasting.status.snapshot();
         let (read, gate) = (&self.lasting.progress.read, &self.lasting.gate);
-        let target = |(index, target): (usize, &TargetSnapshot)| self.target_view(index, target, places);
+        let mut targets: Vec<TargetView> =
+            snapshot.targets.iter().map(|target| self.target_view(target, places)).collect();
+        targets.sort_by(|a, b| a.name.cmp(&b.name));
         RouteView {
             name: self.configured.name.clone(),
             from: self.configured.source.alias.clone(),
@@ -136,17 +148,12 @@ impl Posted {
             bytes: read.bytes(),
             in_flight_bytes: gate.used(),
             in_flight_limit_bytes: gate.capacity(),
-            targets: snapshot.targets.iter().enumerate().map(target).collect(),
+            targets,
         }
     }
 
-    fn target_view(
-        &self,
-        index: TargetIndex,
-        target: &TargetSnapshot,
-        places: &BTreeMap<TopicPartition, Place>,
-    ) -> TargetView {
-        let condition = &target.condition;
+    fn target_view(&self, target: &TargetSnapshot, places: &BTreeMap<TopicPartition, Place>) -> TargetView {
+        let (index, condition) = (target.index, &target.condition);
         let retrying = condition.trouble.as_ref().map(|trouble| RetryView {
             class: trouble.class.name().to_owned(),
             attempt: trouble.attempt,

@@ -18,7 +18,6 @@ use super::target_producer::{Equipment, Owner, Params as ProducerParams, TargetP
 use crate::domain::fault::Fault;
 use crate::kafka::Writer;
 use crate::kafka::writer::KafkaWriter;
-use crate::plan::RoutePlan;
 
 /// A running target's actors, and its writer.
 pub(super) struct Cast {
@@ -26,6 +25,8 @@ pub(super) struct Cast {
     pub(super) catch_up: Life<CatchUp>,
     pub(super) letters: Life<DeadLetterProducer>,
     pub(super) writer: Arc<dyn Writer>,
+    /// What it may have in flight for itself.
+    pub(super) share: Arc<Gate>,
 }
 
 impl Cast {
@@ -54,14 +55,14 @@ impl Route {
         let router = self.router(ctx);
         let generation = self.params.lasting.retries.begin_life(&Child::Target(index));
         self.targets[index].generation = generation;
-        let window = own_share(&self.params.plan);
-        let gates = [self.params.process.clone(), self.params.lasting.gate.clone(), Gate::new(window)];
+        let share = Gate::new(self.params.plan.shares().1);
+        let gates = [self.params.process.clone(), self.params.lasting.gate.clone(), share.clone()];
         let own = Lane::new(&self.params.flow, gates, Urgency::CatchUp);
-        let producer = self.spawn_producer(index, generation, own.clone(), &router, ctx);
+        let producer = self.spawn_producer(index, generation, (own.clone(), share.clone()), &router, ctx);
         let writer = self.open_writer(index, producer.addr())?;
         let catch_up = self.spawn_catch_up(index, generation, own, producer.addr().clone(), &router, ctx);
         let letters = self.spawn_letters(index, generation, producer.addr(), ctx);
-        let cast = Cast { producer, catch_up, letters, writer };
+        let cast = Cast { producer, catch_up, letters, writer, share };
         router.do_send(TargetReady { target: index, producer: Some(cast.producer.addr().clone()) });
         cast.equip();
         self.targets[index].cast = Some(cast);
@@ -72,7 +73,7 @@ impl Route {
         &self,
         index: Index,
         generation: u64,
-        own: Lane,
+        (own, share): (Lane, Arc<Gate>),
         router: &Addr<Router>,
         ctx: &Context<Self>,
     ) -> Life<TargetProducer> {
@@ -87,7 +88,7 @@ impl Route {
             },
             plan: target,
             generation,
-            window: own_share(plan),
+            share,
             own,
             pacer: Pacer::new(lasting.limits_of(index)),
             router: router.clone(),
@@ -131,15 +132,15 @@ impl Route {
         ctx: &Context<Self>,
     ) -> Life<CatchUp> {
         let lasting = &self.params.lasting;
-        let window = own_share(&self.params.plan);
+        let (_, share) = self.params.plan.shares();
         let (plan, partitions) = (self.params.plan.clone(), self.partition_count());
         let (me, route) = (ctx.address(), ctx.address());
         Life::begin(CatchUp::new(CatchUpParams {
             target: index,
-            open_reader: Box::new(move || open_reader(&plan, window / 4, partitions)),
+            open_reader: Box::new(move || open_reader(&plan, share / 4, partitions)),
             lane: own,
-            batch_bytes: self.params.plan.batch.max_bytes.min(window),
-            read_limit: lasting.read_limit.clone(),
+            batch_bytes: self.params.plan.batch.max_bytes.min(share),
+            read_limit: Some(lasting.read_limit.clone()),
             producer,
             router: router.clone(),
             owner: me.clone().recipient(),
@@ -151,12 +152,4 @@ impl Route {
             watch: Box::new(move |actor| Self::watch_for_panic(&route, Child::Target(index), actor, generation)),
         }))
     }
-}
-
-/// What one target may have in flight for itself: handed to its writer, or read by its own read.
-///
-/// With several targets the shared read gets half of the route's budget, and the other half is theirs in equal parts.
-/// So a read that catches up always finds permits, whatever the shared read and the other targets do.
-pub(super) fn own_share(plan: &RoutePlan) -> u64 {
-    plan.in_flight / (2 * plan.targets.len() as u64)
 }

@@ -104,7 +104,8 @@ impl Route {
         }
         let generation = self.params.lasting.retries.begin_life(&Child::Router);
         let watch = Self::watch(&ctx.address(), Child::Router, "router", generation);
-        let router = Life::begin(Router::new(self.targets.len(), self.params.lasting.progress.clone(), watch));
+        let everybody = self.params.plan.seated().count();
+        let router = Life::begin(Router::new(everybody, self.params.lasting.progress.clone(), watch));
         self.router.insert(router).addr().clone()
     }
 
@@ -113,7 +114,7 @@ impl Route {
             return Ok(reader.clone());
         }
         let reader = open_reader(&self.params.plan, self.params.plan.in_flight / 4, partitions_of(&self.topics).len())?;
-        self.read_limit = self.params.lasting.read_limit.as_ref().map(|limit| limit.of(&reader));
+        self.read_limit = Some(self.params.lasting.read_limit.of(&reader));
         Ok(self.reader.insert(reader).clone())
     }
 

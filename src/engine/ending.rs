@@ -41,7 +41,7 @@ impl Route {
         } else if self.topics.is_empty() {
             undone.push(format!("no topic of cluster {} matches", self.params.plan.source.alias));
         }
-        for (index, slot) in self.targets.iter().enumerate() {
+        for (index, slot) in self.targets.iter().enumerate().filter(|(_, slot)| !slot.retired) {
             if let Some(fault) = slot.hopeless() {
                 undone.push(fault.reason.clone());
                 continue;
@@ -163,7 +163,8 @@ impl Route {
         let gaps = self.params.lasting.progress.gaps();
         let source_throttled_ms = self.reader.as_ref().map_or(0, |reader| reader.throttled_ms());
         tracing::info!(route = %self.name(), records = read.records(), bytes = read.bytes(), source_throttled_ms, gaps, "source closed");
-        for (plan, stats) in self.params.plan.targets.iter().zip(&self.params.lasting.progress.targets) {
+        for (index, plan) in self.params.plan.seated() {
+            let Some(stats) = self.params.lasting.progress.targets.get(index) else { continue };
             let (written, tally) = (&stats.written, &stats.tally);
             tracing::info!(
                 route = %self.name(),

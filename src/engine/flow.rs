@@ -30,14 +30,13 @@ struct Waiting {
 struct Waiter {
     lane: Lane,
     bytes: u64,
-    charged: u64,
     granted: oneshot::Sender<FlowPermit>,
 }
 
 /// A bound on bytes in flight.
 #[derive(Debug)]
 pub struct Gate {
-    capacity: u64,
+    capacity: AtomicU64,
     /// Written under the flow's lock only; read anywhere.
     used: AtomicU64,
     peak: AtomicU64,
@@ -46,7 +45,7 @@ pub struct Gate {
 impl Gate {
     /// A gate for this many bytes.
     pub fn new(capacity: u64) -> Arc<Self> {
-        Arc::new(Self { capacity, used: AtomicU64::new(0), peak: AtomicU64::new(0) })
+        Arc::new(Self { capacity: AtomicU64::new(capacity), used: AtomicU64::new(0), peak: AtomicU64::new(0) })
     }
 
     /// Bytes in flight now.
@@ -61,11 +60,11 @@ impl Gate {
 
     /// The bound.
     pub fn capacity(&self) -> u64 {
-        self.capacity
+        self.capacity.load(Ordering::Relaxed)
     }
 
     fn has_room(&self, bytes: u64) -> bool {
-        self.used() + bytes <= self.capacity
+        self.used() + bytes <= self.capacity()
     }
 
     fn take(&self, bytes: u64) {
@@ -95,9 +94,8 @@ impl Lane {
     /// Waits for a permit of `bytes`. Where that is more than a gate can ever give, the permit takes the whole gate: a
     /// record larger than the budget travels alone.
     pub fn acquire(&self, bytes: u64) -> oneshot::Receiver<FlowPermit> {
-        let charged = self.gates.iter().map(|gate| gate.capacity).fold(bytes, u64::min);
         let (granted, permit) = oneshot::channel();
-        let waiter = Waiter { lane: self.clone(), bytes, charged, granted };
+        let waiter = Waiter { lane: self.clone(), bytes, granted };
         self.flow.with(|waiting| match self.urgency {
             Urgency::Live => waiting.live.push_back(waiter),
             Urgency::CatchUp => waiting.catch_up.push_back(waiter),
@@ -116,7 +114,19 @@ impl Lane {
     }
 }
 
+impl Waiter {
+    /// What it would be charged now.
+    fn charged(&self) -> u64 {
+        self.lane.gates.iter().map(|gate| gate.capacity()).fold(self.bytes, u64::min)
+    }
+}
+
 impl Flow {
+    /// Gives a gate another bound. What is in flight stays so, even if it is more: then nothing more passes until it is less.
+    pub fn resize(&self, gate: &Gate, capacity: u64) {
+        self.with(|_| gate.capacity.store(capacity, Ordering::Relaxed));
+    }
+
     /// Changes something, then grants what can be granted. Permits are sent after the lock is released: a receiver
     /// that is gone drops its permit, and that takes the lock again.
     fn with(&self, change: impl FnOnce(&mut Waiting)) {
@@ -143,8 +153,8 @@ fn grant(
 ) {
     let mut left = VecDeque::new();
     for waiter in queue.drain(..) {
-        let gates = &waiter.lane.gates;
-        let lacking = gates.iter().filter(|gate| !gate.has_room(waiter.charged)).map(Arc::as_ptr);
+        let (gates, charged) = (&waiter.lane.gates, waiter.charged());
+        let lacking = gates.iter().filter(|gate| !gate.has_room(charged)).map(Arc::as_ptr);
         let before = full.len();
         let behind = gates.iter().any(|gate| full.contains(&Arc::as_ptr(gate)));
         full.extend(lacking);
@@ -153,9 +163,9 @@ fn grant(
         } else if behind || full.len() > before {
             left.push_back(waiter);
         } else {
-            gates.iter().for_each(|gate| gate.take(waiter.charged));
+            gates.iter().for_each(|gate| gate.take(charged));
             let Lane { flow, gates, .. } = waiter.lane;
-            let permit = FlowPermit { flow, gates: Mutex::new(gates), bytes: waiter.bytes, charged: waiter.charged };
+            let permit = FlowPermit { flow, gates: Mutex::new(gates), bytes: waiter.bytes, charged };
             granted.push((waiter.granted, permit));
         }
     }
@@ -298,6 +308,24 @@ mod tests {
         let next = next.try_recv().unwrap();
         drop((held, next));
         assert_eq!((route.used(), shared.used(), own.used()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_gate_that_is_made_larger_or_smaller_bounds_what_comes_next() {
+        let (route, live, _) = lanes();
+        let held = live.acquire(90).try_recv().unwrap();
+        let mut next = live.acquire(60);
+        live.flow.resize(&route, 150);
+        let next = next.try_recv().unwrap();
+        live.flow.resize(&route, 50);
+        let mut late = live.acquire(200);
+        drop(held);
+        assert!(late.try_recv().is_err(), "60 are more than 50");
+        drop(next);
+        let late = late.try_recv().unwrap();
+        assert_eq!((late.bytes(), route.used()), (200, 50), "what it waits for is what the gate can give now");
+        drop(late);
+        assert_eq!((route.used(), route.capacity()), (0, 50));
     }
 
     #[test]

@@ -61,13 +61,12 @@ pub(super) struct Window {
     pub(super) bytes: u64,
     pub(super) records: usize,
     limit: u64,
-    most: u64,
 }
 
 impl Window {
-    /// A window that grows up to `most` bytes.
+    /// A window for a target that may have `most` bytes with its writer.
     pub(super) fn new(most: u64) -> Self {
-        Self { tickets: 0, bytes: 0, records: 0, limit: FIRST_WINDOW.min(most), most }
+        Self { tickets: 0, bytes: 0, records: 0, limit: FIRST_WINDOW.min(most) }
     }
 
     fn is_full(&self, most: u64) -> bool {
@@ -141,7 +140,7 @@ fn urgency(feed: &Feed) -> Urgency {
 impl TargetProducer {
     /// Hands over what the window and the pace have room for, a part of each feed in turn.
     pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
-        let window = self.params.pacer.window(self.params.window);
+        let window = self.params.pacer.window(self.params.share.capacity());
         // several partitions share the window, so that one that is stuck leaves room for the others
         let share = if self.feeds.len() > 1 { window / 2 } else { window };
         while let Some((partition, urgency)) = self.line.pop() {
@@ -283,7 +282,7 @@ impl TargetProducer {
         let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
         self.load.backlog.fetch_sub(handed.permit, Relaxed);
         self.load.acknowledged.fetch_add(1, Relaxed);
-        self.with_writer.limit = (self.with_writer.limit + handed.bytes).min(self.with_writer.most);
+        self.with_writer.limit = (self.with_writer.limit + handed.bytes).min(self.params.share.capacity());
         let wire = self.writer.as_ref().map_or(0, |writer| writer.wire_bytes());
         self.params.pacer.acknowledged(now(), handed.data, wire);
         if feed.acknowledge(handed.range.end, handed.bytes, handed.records, Instant::now()) {

@@ -10,22 +10,35 @@ use tokio::task::spawn_blocking;
 use super::board::{Board, Posted};
 use super::events::Events;
 use super::messages::Order;
-use super::pacer::{show_limit, show_rate};
-use super::supervisor::Supervisor;
+use super::supervisor::{Standing, Supervisor};
 use super::view::{EventKind, Level, RouteDetail, RoutesView};
-use crate::plan::TargetPlan;
+use crate::domain::bandwidth::{show_limit, show_rate};
+use crate::plan::changes::changes;
 use crate::plan::switches::Switches;
+use crate::plan::{Plan, Reload};
 
 /// Writes down what people have switched, so that it survives a restart. Blocks.
 pub type Keep = Arc<dyn Fn(&Switches) -> io::Result<()> + Send + Sync>;
+
+/// Reads the config again; or says what is wrong with it, and where. Blocks.
+pub type Load = Arc<dyn Fn() -> Result<Plan, String> + Send + Sync>;
 
 /// A running engine.
 #[derive(Clone)]
 pub struct Handle {
     board: Arc<Board>,
     supervisor: Addr<Supervisor>,
-    switches: Arc<Mutex<Switches>>,
+    now: Arc<Mutex<Now>>,
     keep: Keep,
+    load: Load,
+}
+
+/// What is so now.
+struct Now {
+    /// What people have switched.
+    switches: Switches,
+    /// What the config says, as it was read last.
+    plan: Plan,
 }
 
 /// Why an order is not followed.
@@ -52,6 +65,9 @@ pub enum Refusal {
     /// A rate that has no effect, or none at all.
     #[error("{0}")]
     BadRate(String),
+    /// The config is wrong, and changes nothing.
+    #[error("{0}")]
+    BadConfig(String),
     /// The process is about to end.
     #[error("the engine is draining, and takes no orders any more")]
     Draining,
@@ -61,8 +77,9 @@ pub enum Refusal {
 }
 
 impl Handle {
-    pub(super) fn new(board: Arc<Board>, supervisor: Addr<Supervisor>, switches: Switches, keep: Keep) -> Self {
-        Self { board, supervisor, switches: Arc::new(Mutex::new(switches)), keep }
+    pub(super) fn new(board: Arc<Board>, supervisor: Addr<Supervisor>, plan: Plan, standing: Standing) -> Self {
+        let Standing { switches, keep, load } = standing;
+        Self { board, supervisor, now: Arc::new(Mutex::new(Now { switches, plan })), keep, load }
     }
 
     /// All routes.
@@ -98,7 +115,8 @@ impl Handle {
         match posted.target(target) {
             Some(index) => Ok((posted, index)),
             None => {
-                let all: Vec<&str> = posted.configured.targets.iter().map(TargetPlan::name).collect();
+                let mut all: Vec<&str> = posted.configured.seated().map(|(_, target)| target.name()).collect();
+                all.sort_unstable();
                 let hint = format!("its targets are: {}", all.join(", "));
                 Err(Refusal::UnknownTarget { route: route.to_owned(), name: target.to_owned(), hint })
             }
@@ -141,16 +159,50 @@ impl Handle {
         Ok(())
     }
 
+    /// Reads the config again, and has what differs followed, which this does not wait for: says what that is, key by key. A config
+    /// that is wrong changes nothing.
+    pub async fn reload(&self) -> Result<Vec<String>, Refusal> {
+        // orders wait: they are for what is so now
+        let mut now = self.now.lock().await;
+        let load = self.load.clone();
+        let plan = spawn_blocking(move || load()).await.unwrap_or_else(|error| Err(error.to_string()));
+        let plan = plan.map_err(|why| self.refuse_config(why))?;
+        let changes = changes(&now.plan, &plan);
+        let order = Order::Follow(Box::new(plan.clone()), now.switches.clone());
+        self.supervisor.send(order).await.unwrap_or(Err(Refusal::Draining))?;
+        now.plan = plan;
+        self.tell_changes(&changes);
+        Ok(changes)
+    }
+
+    /// Whether the config is to be read again when its file is another one.
+    pub async fn watches(&self) -> bool {
+        self.now.lock().await.plan.reload == Reload::Watch
+    }
+
+    fn refuse_config(&self, why: String) -> Refusal {
+        tracing::error!("the config was read again, and changes nothing: {why}");
+        let text = format!("the config is wrong, and changes nothing: {why}");
+        self.events().tell(EventKind::Reload, Level::Error, (None, None), text);
+        Refusal::BadConfig(why)
+    }
+
+    fn tell_changes(&self, changes: &[String]) {
+        let text = if changes.is_empty() { "nothing has changed".to_owned() } else { changes.join("; ") };
+        tracing::info!("the config was read again: {text}");
+        self.events().tell(EventKind::Reload, Level::Info, (None, None), format!("the config was read again: {text}"));
+    }
+
     /// Writes an order down, and has it followed. One at a time, so that what is written is what is so.
     async fn order(&self, note: impl FnOnce(&mut Switches), order: Order) -> Result<(), Refusal> {
-        let mut switches = self.switches.lock().await;
-        let mut noted = switches.clone();
+        let mut now = self.now.lock().await;
+        let mut noted = now.switches.clone();
         note(&mut noted);
-        if noted != *switches {
+        if noted != now.switches {
             let (keep, written) = (self.keep.clone(), noted.clone());
             let kept = spawn_blocking(move || keep(&written)).await;
             kept.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(Refusal::NotKept)?;
-            *switches = noted;
+            now.switches = noted;
         }
         self.supervisor.send(order).await.unwrap_or(Err(Refusal::Draining))
     }

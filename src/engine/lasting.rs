@@ -36,13 +36,12 @@ pub struct Lasting {
     pub status: Arc<RouteStatus>,
     /// The route's bound on bytes in flight.
     pub gate: Arc<Gate>,
-    /// The limits that each target has to keep to.
-    limits: Arc<Vec<Vec<Limit>>>,
+    /// The route's own limit.
+    limit: Limit,
+    targets: Arc<boxcar::Vec<Seat>>,
     /// How fast the source may be read.
-    pub read_limit: Option<ReadLimit>,
+    pub read_limit: ReadLimit,
     writers: Arc<Mutex<Vec<Arc<dyn Writer>>>>,
-    /// Whose turn it is to commit, for each target.
-    commits: Arc<Vec<Mutex<()>>>,
     /// Which life of the route may commit, and which one this is of.
     present: Arc<AtomicU64>,
     life: u64,
@@ -50,10 +49,18 @@ pub struct Lasting {
     membership: Arc<Mutex<Option<Arc<Membership>>>>,
 }
 
-/// The limits that all routes of a process share.
+/// What outlives the actors of a target.
+struct Seat {
+    /// The limits that it has to keep to, its own first.
+    limits: Vec<Limit>,
+    /// Whose turn it is to commit.
+    commit: Mutex<()>,
+}
+
+/// The limits that all routes of a process share. There is one for whatever may have one: it may come later.
 #[derive(Debug)]
 pub struct SharedLimits {
-    process: Option<Limit>,
+    process: Limit,
     write: BTreeMap<String, Limit>,
     read: BTreeMap<String, Limit>,
 }
@@ -61,15 +68,21 @@ pub struct SharedLimits {
 impl SharedLimits {
     /// Those of a plan.
     pub fn new(plan: &Plan) -> Self {
-        let of = |rate: fn(&crate::plan::ClusterSpec) -> Option<u64>, key: &'static str| {
-            let limit =
-                move |alias: &String, rate| (alias.clone(), Limit::new(format!("clusters.{alias}.{key}"), rate));
-            plan.clusters.iter().filter_map(move |(alias, cluster)| Some(limit(alias, rate(cluster)?))).collect()
-        };
-        Self {
-            process: plan.limits.bandwidth.map(|rate| Limit::new("limits.bandwidth", rate)),
-            write: of(|cluster| cluster.write_bandwidth, "peak_bandwidth"),
-            read: of(|cluster| cluster.read_bandwidth, "read_bandwidth"),
+        let process = Limit::new("limits.bandwidth", None);
+        let mut limits = Self { process, write: BTreeMap::new(), read: BTreeMap::new() };
+        limits.follow(plan);
+        limits
+    }
+
+    /// Those of another plan from now on, for all whom they are for.
+    pub fn follow(&mut self, plan: &Plan) {
+        self.process.set_rate(plan.limits.bandwidth);
+        for (alias, cluster) in &plan.clusters {
+            let of = |key: &str| Limit::new(format!("clusters.{alias}.{key}"), None);
+            let write = self.write.entry(alias.clone()).or_insert_with(|| of("peak_bandwidth"));
+            write.set_rate(cluster.write_bandwidth);
+            let read = self.read.entry(alias.clone()).or_insert_with(|| of("read_bandwidth"));
+            read.set_rate(cluster.read_bandwidth);
         }
     }
 }
@@ -77,38 +90,58 @@ impl SharedLimits {
 impl Lasting {
     /// For a route that starts for the first time.
     pub fn new(plan: &Arc<RoutePlan>, shared: &SharedLimits, spread: Arc<Mutex<Spread>>, events: Arc<Events>) -> Self {
-        let name = &plan.name;
-        let route = plan.bandwidth.map(|rate| Limit::new(format!("routes.{name}.bandwidth"), rate));
-        let of_target = |target: &crate::plan::TargetPlan| -> Vec<Limit> {
-            // a target that takes all that its cluster is sold with has no limit of its own
-            let own = target.bandwidth.filter(|rate| Some(*rate) != target.cluster.write_bandwidth);
-            let own = Limit::open(format!("routes.{name}.to.{}.bandwidth", target.name()), own);
-            let cluster = shared.write.get(target.name()).cloned();
-            [Some(own), cluster, route.clone(), shared.process.clone()].into_iter().flatten().collect()
-        };
-        Self {
+        let read = shared.read.get(&plan.source.alias).cloned();
+        let read = read.unwrap_or_else(|| Limit::new(&plan.source.alias, plan.source.read_bandwidth));
+        let lasting = Self {
             progress: Progress::new(plan.targets.len()),
             retries: Retries::new(plan.clone(), spread),
             status: RouteStatus::new(plan, events),
             gate: Gate::new(plan.in_flight),
-            limits: Arc::new(plan.targets.iter().map(of_target).collect()),
-            read_limit: shared.read.get(&plan.source.alias).cloned().map(ReadLimit::new),
+            limit: Limit::new(format!("routes.{}.bandwidth", plan.name), None),
+            targets: Arc::default(),
+            read_limit: ReadLimit::new(read),
             writers: Arc::default(),
-            commits: Arc::new(plan.targets.iter().map(|_| Mutex::default()).collect()),
             present: Arc::default(),
             life: 0,
             membership: Arc::default(),
+        };
+        lasting.limit_to(plan, shared);
+        lasting
+    }
+
+    /// Follows a plan for the same route with other targets, limits or policies; its targets keep their places. The gate is its
+    /// owner's to resize.
+    pub fn follow(&self, plan: &Arc<RoutePlan>, shared: &SharedLimits) {
+        self.progress.seat(plan.targets.len());
+        self.retries.follow(plan.clone());
+        self.limit_to(plan, shared);
+        self.status.seat(plan);
+    }
+
+    fn limit_to(&self, plan: &RoutePlan, shared: &SharedLimits) {
+        self.limit.set_rate(plan.bandwidth);
+        for (index, target) in plan.targets.iter().enumerate() {
+            if index == self.targets.count() {
+                let own = Limit::new(format!("routes.{}.to.{}.bandwidth", plan.name, target.name()), None);
+                let cluster = shared.write.get(target.name()).cloned();
+                let around = [cluster, Some(self.limit.clone()), Some(shared.process.clone())];
+                let limits = std::iter::once(own).chain(around.into_iter().flatten()).collect();
+                self.targets.push(Seat { limits, commit: Mutex::default() });
+            }
+            if let Some(own) = self.own_limit(index) {
+                own.set_rate(target.own_bandwidth());
+            }
         }
     }
 
     /// The limit that is a target's own; it may be without one for now.
     pub fn own_limit(&self, target: TargetIndex) -> Option<&Limit> {
-        self.limits.get(target).and_then(|limits| limits.first())
+        self.targets.get(target).and_then(|seat| seat.limits.first())
     }
 
     /// The limits that a target has to keep to, its own first.
     pub fn limits_of(&self, target: TargetIndex) -> Vec<Limit> {
-        self.limits.get(target).cloned().unwrap_or_default()
+        self.targets.get(target).map_or_else(Vec::new, |seat| seat.limits.clone())
     }
 
     /// The place of a route among the processes that share it; the same one for all of its lives, as long as that lives itself.
@@ -180,7 +213,8 @@ impl Lasting {
         longest: Duration,
     ) -> Result<(), Fault> {
         let deadline = now() + longest;
-        let _turn = self.commits.get(target).map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let seat = self.targets.get(target);
+        let _turn = seat.map(|seat| seat.commit.lock().unwrap_or_else(PoisonError::into_inner));
         let mut offsets = offsets.to_vec();
         offsets.retain(|(partition, offset, _)| !self.progress.has_committed_more(target, partition, *offset));
         if offsets.is_empty() || !self.may_act() {

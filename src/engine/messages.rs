@@ -16,6 +16,8 @@ use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::membership::MemberEvent;
 use crate::kafka::{ReadEvent, StreamId, TargetTopic, WriteEvent};
+use crate::plan::switches::Switches;
+use crate::plan::{Plan, RoutePlan};
 
 /// A reader's word to the partition's consumer.
 #[derive(Debug, Message)]
@@ -52,6 +54,11 @@ pub struct Pause {
     pub paused: bool,
 }
 
+/// To a route: this is what it does from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Change(pub Arc<RoutePlan>);
+
 /// To the supervisor: what somebody wants done.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Refusal>")]
@@ -81,6 +88,8 @@ pub enum Order {
         /// Bytes per second; `None` is without limit but those around it.
         rate: Option<u64>,
     },
+    /// Do what another plan says from now on, with this switched by hand.
+    Follow(Box<Plan>, Switches),
 }
 
 /// To any actor: a sign of life, please.
@@ -152,6 +161,11 @@ pub struct TargetReady {
     /// Its producer.
     pub producer: Option<Addr<TargetProducer>>,
 }
+
+/// To the router: the route has so many targets now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Everybody(pub usize);
 
 /// To a target producer: a source partition that it writes from now on.
 #[derive(Debug, Message)]

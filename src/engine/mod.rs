@@ -14,6 +14,7 @@
 pub mod board;
 mod cast;
 pub mod catch_up;
+mod changing;
 mod children;
 pub mod clock;
 pub mod counts;
@@ -24,6 +25,7 @@ pub mod events;
 mod failpoint;
 pub mod feed;
 pub mod flow;
+mod following;
 pub mod gaps;
 mod hand_over;
 pub mod handle;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::clock::now;
 use super::counts::Brake;
-use crate::domain::bandwidth::{Bucket, Pace, Urgency, WireRatio};
+use crate::domain::bandwidth::{Bucket, Pace, Urgency, WireRatio, show_rate};
 
 /// A limit of the config; all whom it is for share it.
 #[derive(Clone, Debug)]
@@ -18,13 +18,8 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// A limit of `rate` bytes per second, by a name for people.
-    pub fn new(name: impl Into<String>, rate: u64) -> Self {
-        Self::open(name, Some(rate))
-    }
-
-    /// The same, which may be without limit now and have one later.
-    pub fn open(name: impl Into<String>, rate: Option<u64>) -> Self {
+    /// A limit of `rate` bytes per second, by a name for people; `None` is without limit for now.
+    pub fn new(name: impl Into<String>, rate: Option<u64>) -> Self {
         let bucket = rate.map_or_else(Bucket::default, Bucket::new);
         Self { name: name.into(), bucket: Arc::new(Mutex::new(bucket)) }
     }
@@ -236,23 +231,6 @@ impl Pacer {
     }
 }
 
-/// A limit for people.
-pub fn show_limit(rate: Option<u64>) -> String {
-    rate.map_or_else(|| "unlimited".to_owned(), show_rate)
-}
-
-/// A rate for people.
-pub fn show_rate(rate: u64) -> String {
-    #[allow(clippy::cast_precision_loss)] // for people
-    let rate = rate as f64;
-    let (unit, size) = [("GiB", 30), ("MiB", 20), ("KiB", 10)]
-        .into_iter()
-        .find(|(_, shift)| rate >= f64::from(1_u32 << shift))
-        .unwrap_or(("B", 0));
-    let number = format!("{:.1}", rate / f64::from(1_u32 << size));
-    format!("{}{unit}/s", number.strip_suffix(".0").unwrap_or(&number))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,8 +268,8 @@ mod tests {
     #[test]
     fn nested_limits_hold_together_and_are_used() {
         for urgencies in [[Urgency::Live; 3], [Urgency::CatchUp, Urgency::Live, Urgency::Live], [Urgency::CatchUp; 3]] {
-            let (process, route) = (Limit::new("process", 6 * MIB), Limit::new("route", 4 * MIB));
-            let target = Limit::new("target", 2 * MIB);
+            let (process, route) = (Limit::new("process", Some(6 * MIB)), Limit::new("route", Some(4 * MIB)));
+            let target = Limit::new("target", Some(2 * MIB));
             let limits = [
                 vec![target.clone(), route.clone(), process.clone()],
                 vec![route.clone(), process.clone()],

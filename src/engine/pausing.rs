@@ -1,6 +1,8 @@
 //! A target that somebody pauses: what its writer has is finished, its watermarks stay committed, and it is written no more until
 //! it is resumed. Nobody else notices.
 
+use std::time::Duration;
+
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::task::spawn_blocking;
 
@@ -10,16 +12,20 @@ use crate::domain::state::{Rest, TargetFacts};
 
 impl Route {
     fn pause(&mut self, index: Index, ctx: &mut Context<Self>) {
-        let slot = &mut self.targets[index];
-        slot.paused = true;
-        let finishing = slot.is_running() && self.stopping.is_none();
-        slot.finishing |= finishing;
-        let rest = if slot.finishing { Rest::Finishing } else { Rest::Whole };
+        self.targets[index].paused = true;
+        self.finish_target(index, self.params.drain, ctx);
+        let rest = if self.targets[index].finishing { Rest::Finishing } else { Rest::Whole };
         let facts = TargetFacts { paused: true, rest, ..TargetFacts::default() };
         self.params.lasting.status.change_target(index, |known| *known = facts);
-        if !finishing {
-            return;
+    }
+
+    /// Has a target finish what its writer has, and then ends its actors; says whether there is anything to be finished.
+    pub(super) fn finish_target(&mut self, index: Index, longest: Duration, ctx: &mut Context<Self>) -> bool {
+        let slot = &mut self.targets[index];
+        if slot.finishing || !slot.is_running() || self.stopping.is_some() {
+            return slot.finishing;
         }
+        slot.finishing = true;
         // nothing more comes from the shared read, whose followers do not wait for this one
         if let Some(router) = &self.router {
             router.addr().do_send(TargetReady { target: index, producer: None });
@@ -27,10 +33,11 @@ impl Route {
         let slot = &mut self.targets[index];
         slot.drain();
         let generation = slot.generation;
-        ctx.run_later(self.params.drain, move |this, ctx| this.finished(index, generation, ctx));
+        ctx.run_later(longest, move |this, ctx| this.finished(index, generation, ctx));
+        true
     }
 
-    /// A paused target has finished what its writer had, or has had its time: its actors end, and the writer is closed.
+    /// A target that rests, or begins anew, has finished what its writer had, or has had its time: its actors end, and the writer is closed.
     pub(super) fn finished(&mut self, index: Index, generation: u64, ctx: &mut Context<Self>) {
         let slot = &mut self.targets[index];
         if !slot.finishing || slot.generation != generation || self.stopping.is_some() {
@@ -45,8 +52,12 @@ impl Route {
         ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| {
             let slot = &mut this.targets[index];
             (slot.closing, slot.busy) = (false, false);
+            let slot_is_retired = slot.retired;
             this.params.lasting.status.change_target(index, |facts| *facts = facts.forgotten());
             this.has_released_all(index, ctx);
+            if slot_is_retired {
+                return this.part_with(index, ctx);
+            }
             this.commit_target(index, false, false, ctx);
             // it may have been resumed meanwhile
             this.prepare_target(index, ctx);

@@ -41,7 +41,7 @@ pub struct Progress {
     /// What other processes have committed for the partitions that are theirs.
     elsewhere: DashMap<(TargetIndex, TopicPartition), i64>,
     /// What each target did so far.
-    pub targets: Vec<TargetStats>,
+    pub targets: boxcar::Vec<TargetStats>,
     /// What was read from the source, for all targets.
     pub read: Volume,
     /// The same for each topic.
@@ -101,10 +101,25 @@ impl Progress {
             gaps: DashMap::new(),
             assignments: DashMap::new(),
             elsewhere: DashMap::new(),
-            targets: (0..targets).map(|_| TargetStats::default()).collect(),
+            targets: (0..targets).map(|_| TargetStats::default()).collect::<boxcar::Vec<_>>(),
             read: Volume::default(),
             topics_read: PerTopic::default(),
         })
+    }
+
+    /// The route has so many targets now: never less than before.
+    pub fn seat(&self, targets: usize) {
+        for _ in self.targets.count()..targets {
+            self.targets.push(TargetStats::default());
+        }
+    }
+
+    /// A target is none any more: nothing of its watermarks is known here from now on.
+    pub fn forget_target(&self, target: TargetIndex) {
+        self.marks.retain(|(of, _), _| *of != target);
+        self.asleep.retain(|(of, _), _| *of != target);
+        self.former.retain(|(of, _), _| *of != target);
+        self.elsewhere.retain(|(of, _), _| *of != target);
     }
 
     /// Raises a watermark. It never falls: an older word changes nothing.
@@ -271,8 +286,15 @@ impl Progress {
         self.forget(partition);
     }
 
+    /// A partition is none of the route's any more: nothing of it is known here from now on.
+    pub fn drop_partition(&self, partition: &TopicPartition) {
+        self.forget(partition);
+        self.goals.remove(partition);
+        self.former.retain(|(_, other), _| other != partition);
+    }
+
     fn forget(&self, partition: &TopicPartition) {
-        for target in 0..self.targets.len() {
+        for target in 0..self.targets.count() {
             let noted = self.marks.get(&(target, partition.clone())).map(|mark| (mark.watermark, mark.note.clone()));
             if let Some(noted) = noted {
                 self.former.insert((target, partition.clone()), noted);
@@ -287,7 +309,7 @@ impl Progress {
     /// How far each target has each partition that is copied here.
     pub fn places(&self, now: Duration) -> BTreeMap<TopicPartition, Place> {
         let mut places = BTreeMap::<TopicPartition, Place>::new();
-        let targets = self.targets.len();
+        let targets = self.targets.count();
         for head in &self.heads {
             let place = Place { end: head.end(), targets: vec![None; targets] };
             places.insert(head.key().clone(), place);
@@ -388,7 +410,7 @@ impl Progress {
     /// record.
     pub fn remaining(&self) -> u64 {
         let per_goal = self.goals.iter().map(|goal| {
-            (0..self.targets.len())
+            (0..self.targets.count())
                 .map(|target| {
                     let mark = self.watermark(target, goal.key()).unwrap_or(0);
                     u64::try_from(goal.value() - mark).unwrap_or(0)

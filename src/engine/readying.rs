@@ -26,6 +26,8 @@ use crate::plan::{RoutePlan, TargetPlan};
 
 /// What was so when a preparation began.
 struct Asked {
+    /// Whether anybody still waits for it.
+    expected: u64,
     /// The partitions that are prepared, and by which assignment they are copied here.
     assignments: HashMap<TopicPartition, Option<u64>>,
     /// Those that were written already.
@@ -43,11 +45,17 @@ impl Route {
         let Some(source) = self.source.clone() else { return };
         let slot = &mut self.targets[index];
         let (topics, partitions) = slot.to_prepare(&self.topics, &self.ownership);
-        if slot.busy || slot.paused || self.stopping.is_some() || (topics.is_empty() && slot.cast.is_some()) {
+        if slot.busy
+            || slot.paused
+            || slot.finishing
+            || self.stopping.is_some()
+            || (topics.is_empty() && slot.cast.is_some())
+        {
             return;
         }
         slot.busy = true;
         let asked = Asked {
+            expected: slot.expected,
             assignments: partitions.iter().map(|tp| (tp.clone(), self.ownership.assignment(tp))).collect(),
             written: slot.written.clone(),
             life: slot.cast.as_ref().map(|_| slot.generation),
@@ -95,6 +103,11 @@ impl Route {
     /// What came of a preparation.
     fn prepared(&mut self, index: Index, asked: &Asked, result: Answer, ctx: &mut Context<Self>) {
         let slot = &mut self.targets[index];
+        if slot.expected != asked.expected {
+            // it has another plan by now; and a client takes its time to close
+            drop(spawn_blocking(move || drop(result)));
+            return;
+        }
         if slot.cast.as_ref().map(|_| slot.generation) != asked.life {
             return; // its actors died meanwhile: what follows from that is under way
         }
@@ -110,7 +123,10 @@ impl Route {
         });
         let outcome = outcome.and_then(|(topics, mut prepared)| {
             // one that was taken away meanwhile may have gone on elsewhere, even if it is back
-            let is_ours = |tp: &TopicPartition| asked.assignments.get(tp) == Some(&self.ownership.assignment(tp));
+            let is_ours = |tp: &TopicPartition| {
+                let is_held = asked.assignments.get(tp) == Some(&self.ownership.assignment(tp));
+                is_held && self.topics.contains_key(&*tp.topic)
+            };
             // nor is one of interest that was written then and has been let go of since: it is looked at anew
             let slot = &self.targets[index];
             let is_let_go = |tp: &TopicPartition| {
@@ -175,11 +191,15 @@ impl Route {
         /// An attempt that fails at once must not be followed by the next at once, as long as the cluster answers.
         const LEAST: Duration = Duration::from_secs(2);
         self.targets[index].busy = true;
+        let expected = self.targets[index].expected;
         let early = delay.min(LEAST);
         ctx.run_later(early, move |this, ctx| {
+            if this.targets[index].expected != expected {
+                return;
+            }
             let rest = delay.saturating_sub(early);
             if !or_answer || rest.is_zero() {
-                return Self::prepare_in(index, rest, ctx);
+                return Self::prepare_in(index, expected, rest, ctx);
             }
             let cluster = this.params.plan.targets[index].cluster.clone();
             let waiting = spawn_blocking(move || Admin::wait_until_it_answers(&cluster, rest));
@@ -187,15 +207,17 @@ impl Route {
             ctx.spawn(waiting.into_actor(this).map(move |answers, _, ctx| {
                 let answers = answers.unwrap_or(false);
                 let left = if answers { Duration::ZERO } else { rest.saturating_sub(now().saturating_sub(began)) };
-                Self::prepare_in(index, left, ctx);
+                Self::prepare_in(index, expected, left, ctx);
             }));
         });
     }
 
-    fn prepare_in(index: Index, after: Duration, ctx: &mut Context<Self>) {
+    fn prepare_in(index: Index, expected: u64, after: Duration, ctx: &mut Context<Self>) {
         ctx.run_later(after, move |this, ctx| {
-            this.targets[index].busy = false;
-            this.prepare_target(index, ctx);
+            if this.targets[index].expected == expected {
+                this.targets[index].busy = false;
+                this.prepare_target(index, ctx);
+            }
         });
     }
 

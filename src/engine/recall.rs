@@ -10,9 +10,11 @@ use super::messages::{Child, ChildGone, End, Finish, Forget, Release, Released};
 use super::refusals::millis;
 use super::retries::What;
 use super::route::{Index, Route};
+use super::target_slot::TargetSlot;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::TopicIds;
+use crate::plan::Selected;
 
 /// A partition that is to be given back.
 #[derive(Debug)]
@@ -75,8 +77,9 @@ impl Route {
         }
     }
 
-    /// What was deleted is not read any more, and not waited for. What is there again is made ready as any other.
-    pub(super) fn forget_deleted(&mut self, ctx: &mut Context<Self>) {
+    /// What was deleted, or is not selected any more, is not read any more, and not waited for. What is there again is made ready as
+    /// any other.
+    pub(super) fn forget_missing(&mut self, ctx: &mut Context<Self>) {
         let is_there =
             |tp: &TopicPartition| self.topics.get(&*tp.topic).is_some_and(|partitions| tp.partition < *partitions);
         let back: Vec<_> = self.deleted.iter().filter(|tp| is_there(tp)).cloned().collect();
@@ -85,7 +88,14 @@ impl Route {
             self.deleted.remove(&partition);
             self.broken.remove(&partition);
         }
+        self.deselected.retain(|tp| !is_there(tp));
         for partition in gone {
+            if self.params.plan.topics.select(&partition.topic) != Selected::Yes {
+                tracing::info!(route = %self.params.plan.name, %partition, "it is not selected any more");
+                self.begin_anew(&partition, Finish::WithWriter, Duration::ZERO, ctx);
+                self.deselected.insert(partition);
+                continue;
+            }
             self.begin_anew(&partition, Finish::Read, Duration::ZERO, ctx);
             let alias = &self.params.plan.source.alias;
             tracing::warn!(route = %self.params.plan.name, %partition, "cluster {alias} does not have it any more: it was deleted");
@@ -96,6 +106,26 @@ impl Route {
             self.broken.insert(partition.clone(), fault);
             self.deleted.insert(partition);
         }
+    }
+
+    /// What is not selected any more is not spoken of any more, once all that was begun of it is finished and committed.
+    pub(super) fn forget_deselected(&mut self) {
+        let (targets, progress) = (&self.targets, &self.params.lasting.progress);
+        if self.deselected.is_empty() || targets.iter().any(TargetSlot::is_committing) {
+            return;
+        }
+        let open: HashSet<TopicPartition> = (0..targets.len())
+            .flat_map(|target| progress.to_commit(target, false))
+            .map(|(partition, ..)| partition)
+            .chain(targets.iter().flat_map(|slot| slot.written.iter().cloned()))
+            .collect();
+        self.deselected.retain(|partition| {
+            let stays = open.contains(partition);
+            if !stays {
+                progress.drop_partition(partition);
+            }
+            stays
+        });
     }
 
     fn stop_shared_read(&mut self, partition: &TopicPartition) {

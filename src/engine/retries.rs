@@ -1,7 +1,7 @@
 //! The attempts of one route, at everything that it tries. They are older than its actors: a new generation of an actor
 //! goes on with the count, and the backoff, of the one that failed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -36,7 +36,7 @@ pub enum What {
 /// The attempts of one route.
 #[derive(Debug)]
 pub struct Retries {
-    plan: Arc<RoutePlan>,
+    plan: RwLock<Arc<RoutePlan>>,
     attempts: DashMap<What, Attempts>,
     generations: DashMap<Child, u64>,
     /// The process's: what fails together does not start again together.
@@ -54,11 +54,17 @@ pub fn spread() -> Arc<Mutex<Spread>> {
 impl Retries {
     /// For a route; nothing was tried yet.
     pub fn new(plan: Arc<RoutePlan>, spread: Arc<Mutex<Spread>>) -> Arc<Self> {
+        let plan = RwLock::new(plan);
         Arc::new(Self { plan, attempts: DashMap::new(), generations: DashMap::new(), spread })
     }
 
+    /// From now on this plan's policies count.
+    pub fn follow(&self, plan: Arc<RoutePlan>) {
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
     /// The policy that counts for something of this class.
-    pub fn policy(&self, what: &What, class: FaultClass) -> &Policy {
+    pub fn policy(&self, what: &What, class: FaultClass) -> Policy {
         let target = match what {
             What::Prepare(target) | What::Write(target) | What::Record(target, ..) | What::DeadLetter(target) => {
                 Some(*target)
@@ -67,14 +73,15 @@ impl Retries {
             What::Life(Child::Target(target)) => Some(*target),
             What::Source | What::Life(_) => None,
         };
-        let target = target.and_then(|target| self.plan.targets.get(target));
-        target.map_or(&self.plan.retry, |target| &target.retry).of(class)
+        let plan = self.plan.read().unwrap_or_else(PoisonError::into_inner);
+        let target = target.and_then(|target| plan.targets.get(target));
+        *target.map_or(&plan.retry, |target| &target.retry).of(class)
     }
 
     /// Notes that an attempt failed, and says what follows.
     pub fn failed(&self, what: &What, class: FaultClass) -> Next {
         let policy = self.policy(what, class);
-        self.attempts.entry(what.clone()).or_default().failed(policy, now(), dice())
+        self.attempts.entry(what.clone()).or_default().failed(&policy, now(), dice())
     }
 
     /// The same for what is tried for ever, whatever the policy says of its end: which attempt it was, and how long to

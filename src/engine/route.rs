@@ -11,7 +11,6 @@ use tokio::task::spawn_blocking;
 
 use super::children::Stand;
 use super::clock::now;
-use super::counts::TargetStats;
 use super::death_watch::DeathWatch;
 use super::ending::Stopping;
 use super::failpoint::failpoint;
@@ -36,7 +35,7 @@ use crate::domain::state::{TargetFacts, Trouble};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::Reader;
 use crate::kafka::admin::Admin;
-use crate::plan::RoutePlan;
+use crate::plan::{RoutePlan, TargetPlan};
 
 /// New topics and partitions have to be noticed within 10 s.
 const DISCOVERY: Duration = Duration::from_secs(5);
@@ -114,6 +113,8 @@ pub struct Route {
     pub(super) recalled: u64,
     /// Partitions that were copied, and are not there any more.
     pub(super) deleted: HashSet<TopicPartition>,
+    /// Partitions that were copied, and are not selected any more.
+    pub(super) deselected: HashSet<TopicPartition>,
     pub(super) targets: Vec<TargetSlot>,
     pub(super) stopping: Option<Stopping>,
     pub(super) reader: Option<Arc<dyn Reader>>,
@@ -131,21 +132,28 @@ pub struct Route {
     pub(super) broken: BTreeMap<TopicPartition, Fault>,
     pub(super) source_fault: Option<Fault>,
     pub(super) discovered: bool,
-    judge: Judge,
+    pub(super) judge: Judge,
     pub(super) live: Lane,
+    /// What the shared read may have in flight.
+    pub(super) shared: Arc<Gate>,
     commits: u64,
 }
 
 impl Route {
     /// A route that begins when it is started.
     pub fn new(params: Params) -> Self {
-        let slot = |index| TargetSlot::new(params.lasting.status.is_paused(index));
-        let targets = (0..params.plan.targets.len()).map(slot).collect();
-        // alone there is nobody to catch up beside the shared read
-        let shared = if params.plan.targets.len() > 1 { params.plan.in_flight / 2 } else { params.plan.in_flight };
-        let gates = [params.process.clone(), params.lasting.gate.clone(), Gate::new(shared)];
+        let slot = |(index, target): (usize, &TargetPlan)| {
+            if target.retired {
+                params.lasting.progress.forget_target(index);
+            }
+            TargetSlot::new(params.lasting.status.is_paused(index), target.retired)
+        };
+        let targets = params.plan.targets.iter().enumerate().map(slot).collect();
+        let (budget, _) = params.plan.shares();
+        let shared = Gate::new(budget);
+        let gates = [params.process.clone(), params.lasting.gate.clone(), shared.clone()];
         let live = Lane::new(&params.flow, gates, Urgency::Live);
-        let judge = Judge::new(params.plan.targets.len(), shared);
+        let judge = Judge::new(budget);
         Self {
             source: None,
             router: None,
@@ -155,6 +163,7 @@ impl Route {
             recalls: HashMap::new(),
             recalled: 0,
             deleted: HashSet::new(),
+            deselected: HashSet::new(),
             targets,
             stopping: None,
             reader: None,
@@ -169,6 +178,7 @@ impl Route {
             discovered: false,
             judge,
             live,
+            shared,
             commits: 0,
             params,
         }
@@ -178,16 +188,34 @@ impl Route {
         &self.params.plan.name
     }
 
-    /// Asks the source for its topics, on a thread that may block.
+    /// Asks the source for its topics, again and again.
     fn discover(&mut self, ctx: &mut Context<Self>) {
+        self.ask_for_topics(ctx, |delay, ctx| {
+            ctx.run_later(delay, Self::discover);
+        });
+    }
+
+    /// Asks once more, between two times; the first one is never put before what has to come before it.
+    pub(super) fn look_at_topics(&mut self, ctx: &mut Context<Self>) {
+        if self.source.is_some() {
+            self.ask_for_topics(ctx, |_, _| {});
+        }
+    }
+
+    /// Asks the source for its topics, on a thread that may block; `then` is told how long to wait until it is asked again.
+    fn ask_for_topics(&mut self, ctx: &mut Context<Self>, then: impl FnOnce(Duration, &mut Context<Self>) + 'static) {
         if self.stopping.is_some() {
             return;
         }
         let (plan, source, known) = (self.params.plan.clone(), self.source.clone(), self.topics.clone());
         let owned = self.ownership.of(&known);
         let needs_all = self.params.until_caught_up && !self.params.lasting.progress.has_goals();
+        let asked = plan.clone();
         let work = spawn_blocking(move || look(&plan, source, &known, &owned, needs_all));
         ctx.spawn(work.into_actor(self).map(move |result, this, ctx| {
+            if asked.topics != this.params.plan.topics {
+                return then(Duration::ZERO, ctx); // others are selected by now
+            }
             let delay = match result.unwrap_or_else(|error| Err(Fault::new(FaultClass::Crash, error.to_string()))) {
                 Ok(found) => {
                     this.source_fault = None;
@@ -198,7 +226,7 @@ impl Route {
                 }
                 Err(fault) => this.source_failed(fault),
             };
-            ctx.run_later(delay, Self::discover);
+            then(delay, ctx);
         }));
     }
 
@@ -230,7 +258,7 @@ impl Route {
         }
         self.topics = found.topics;
         self.compare_ids(&found.ids, ctx);
-        self.forget_deleted(ctx);
+        self.forget_missing(ctx);
         if let Err(fault) = self.share(ctx).and_then(|()| self.spawn_consumers(ctx)) {
             tracing::error!(route = %self.name(), "{fault}");
             self.source_fault = Some(fault);
@@ -247,7 +275,8 @@ impl Route {
         if self.stopping.is_some() {
             return;
         }
-        let loads: Vec<Load> = self.params.lasting.progress.targets.iter().map(TargetStats::load).collect();
+        let stats = &self.params.lasting.progress.targets;
+        let loads: Vec<Load> = stats.iter().map(|(_, stats)| stats.load()).collect();
         for target in self.judge.sample(SAMPLE, self.live.waits(), &loads) {
             if let Some(producer) = self.targets[target].producer() {
                 producer.do_send(Leave);
@@ -268,6 +297,7 @@ impl Route {
         for target in 0..self.targets.len() {
             self.commit_target(target, all, check, ctx);
         }
+        self.forget_deselected();
         if self.params.until_caught_up {
             self.look_elsewhere();
         }

@@ -12,7 +12,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
 use super::messages::{
-    Attach, Attachment, BatchRead, ConsumerReady, Detach, Forget, Origin, Ping, Produce, Seek, TargetReady,
+    Attach, Attachment, BatchRead, ConsumerReady, Detach, Everybody, Forget, Origin, Ping, Produce, Seek, TargetReady,
 };
 use super::partition_consumer::PartitionConsumer;
 use super::progress::{Progress, TargetIndex};
@@ -25,7 +25,9 @@ const GATHER: Duration = Duration::from_secs(3);
 
 /// The actor.
 pub struct Router {
-    targets: Vec<Option<Addr<TargetProducer>>>,
+    targets: HashMap<TargetIndex, Addr<TargetProducer>>,
+    /// How many targets there are, ready or not.
+    everybody: usize,
     partitions: HashMap<TopicPartition, Shared>,
     progress: Arc<Progress>,
     _watch: DeathWatch,
@@ -50,8 +52,8 @@ struct Shared {
 
 impl Router {
     /// A router for a route with this many targets.
-    pub fn new(targets: usize, progress: Arc<Progress>, watch: DeathWatch) -> Self {
-        Self { targets: vec![None; targets], partitions: HashMap::new(), progress, _watch: watch }
+    pub fn new(everybody: usize, progress: Arc<Progress>, watch: DeathWatch) -> Self {
+        Self { targets: HashMap::new(), everybody, partitions: HashMap::new(), progress, _watch: watch }
     }
 
     /// Starts the shared read of a partition for everybody who asked.
@@ -77,7 +79,7 @@ impl Router {
     fn decide(&mut self, ask: Attach) {
         let Attach { target, partition, next, turn } = ask;
         let Some(shared) = self.partitions.get_mut(&partition) else { return };
-        let Some(Some(producer)) = self.targets.get(target) else { return };
+        let Some(producer) = self.targets.get(&target) else { return };
         let behind = |at: i64| at - next > JOIN_WITHIN;
         let at = match shared.next {
             Some(at) if !shared.followers.is_empty() && behind(at) => {
@@ -87,7 +89,7 @@ impl Router {
             // nobody follows, or all who do are far behind: the read goes on where this one needs it
             _ => {
                 for (follower, turn) in shared.followers.drain(..) {
-                    if let Some(Some(producer)) = self.targets.get(follower) {
+                    if let Some(producer) = self.targets.get(&follower) {
                         producer.do_send(Attachment::TooFarBehind { partition: partition.clone(), turn });
                     }
                 }
@@ -169,9 +171,18 @@ impl Handler<TargetReady> for Router {
         for shared in self.partitions.values_mut() {
             shared.release(ready.target);
         }
-        if let Some(slot) = self.targets.get_mut(ready.target) {
-            *slot = ready.producer;
-        }
+        match ready.producer {
+            Some(producer) => self.targets.insert(ready.target, producer),
+            None => self.targets.remove(&ready.target),
+        };
+    }
+}
+
+impl Handler<Everybody> for Router {
+    type Result = ();
+
+    fn handle(&mut self, Everybody(targets): Everybody, _: &mut Self::Context) {
+        self.everybody = targets;
     }
 }
 
@@ -180,7 +191,7 @@ impl Handler<Attach> for Router {
 
     fn handle(&mut self, ask: Attach, ctx: &mut Self::Context) {
         failpoint!("router", ctx);
-        let everybody = self.targets.len();
+        let everybody = self.everybody;
         let shared = self.partitions.entry(ask.partition.clone()).or_default();
         if !shared.is_latest(ask.target, ask.turn) {
             return;
@@ -192,7 +203,7 @@ impl Handler<Attach> for Router {
         let partition = ask.partition.clone();
         shared.asked.retain(|asked| asked.target != ask.target);
         shared.asked.push(ask);
-        if shared.asked.len() == everybody {
+        if shared.asked.len() >= everybody {
             self.start(&partition);
         } else if shared.asked.len() == 1 {
             ctx.run_later(GATHER, move |this, _| this.start(&partition));
@@ -242,7 +253,7 @@ impl Handler<BatchRead> for Router {
         self.progress.count_read(&batch.partition.topic, records, bytes);
         let batch = Arc::new(batch);
         for (target, _) in &shared.followers {
-            if let Some(Some(producer)) = self.targets.get(*target) {
+            if let Some(producer) = self.targets.get(target) {
                 producer.do_send(Produce { batch: batch.clone(), origin: Origin::Live });
             }
         }

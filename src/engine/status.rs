@@ -35,6 +35,8 @@ struct Inner {
 #[derive(Debug)]
 struct TargetStatus {
     name: String,
+    /// Whether it is none of the route's any more.
+    retired: bool,
     facts: TargetFacts,
     condition: TargetCondition,
     since: Duration,
@@ -49,13 +51,15 @@ pub struct Snapshot {
     pub reason: String,
     /// Since when, by the engine's clock.
     pub since: Duration,
-    /// Its targets, in the order of the plan.
+    /// Its targets, in the order of the plan, without those that are none any more.
     pub targets: Vec<TargetSnapshot>,
 }
 
 /// How a target is.
 #[derive(Clone, Debug)]
 pub struct TargetSnapshot {
+    /// Its place in the plan.
+    pub index: TargetIndex,
     /// Its name.
     pub name: String,
     /// Its state, the reason, and what is tried again.
@@ -68,21 +72,38 @@ pub struct TargetSnapshot {
     pub since: Duration,
 }
 
+impl TargetStatus {
+    fn new(plan: &TargetPlan) -> Self {
+        let facts = TargetFacts { paused: plan.paused, ..TargetFacts::default() };
+        let (name, condition) = (plan.name().to_owned(), facts.condition());
+        Self { name, retired: plan.retired, condition, facts, since: now() }
+    }
+}
+
 impl RouteStatus {
     /// A route that is starting.
     pub fn new(plan: &RoutePlan, events: Arc<Events>) -> Arc<Self> {
-        let target = |plan: &TargetPlan| {
-            let facts = TargetFacts { paused: plan.paused, ..TargetFacts::default() };
-            TargetStatus { name: plan.name().to_owned(), condition: facts.condition(), facts, since: now() }
-        };
         let inner = Inner {
             facts: RouteFacts::default(),
             state: RouteState::default(),
             reason: String::new(),
             since: now(),
-            targets: plan.targets.iter().map(target).collect(),
+            targets: plan.targets.iter().map(TargetStatus::new).collect(),
         };
         Arc::new(Self { route: plan.name.clone(), events, inner: Mutex::new(inner) })
+    }
+
+    /// Follows a plan with other targets: those that come are starting, and those that went are not spoken of any more.
+    pub fn seat(&self, plan: &RoutePlan) {
+        let mut inner = self.inner();
+        for (index, plan) in plan.targets.iter().enumerate() {
+            match inner.targets.get_mut(index) {
+                None => inner.targets.push(TargetStatus::new(plan)),
+                Some(status) if status.retired && !plan.retired => *status = TargetStatus::new(plan),
+                Some(status) => status.retired = plan.retired,
+            }
+        }
+        self.follow(&mut inner);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -107,7 +128,9 @@ impl RouteStatus {
             if status.condition.state != was.state {
                 status.since = now();
             }
-            self.tell(status, &was);
+            if !status.retired {
+                self.tell(status, &was);
+            }
             self.follow(&mut inner);
         }
     }
@@ -132,7 +155,8 @@ impl RouteStatus {
     }
 
     fn follow(&self, inner: &mut Inner) {
-        let targets = inner.targets.iter().map(|target| (target.name.as_str(), &target.condition));
+        let targets = inner.targets.iter().filter(|target| !target.retired);
+        let targets = targets.map(|target| (target.name.as_str(), &target.condition));
         let (state, reason) = inner.facts.state(targets);
         if state != inner.state {
             let was = std::mem::replace(&mut inner.state, state);
@@ -202,7 +226,8 @@ impl RouteStatus {
     /// What there is to show.
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.inner();
-        let target = |status: &TargetStatus| TargetSnapshot {
+        let target = |(index, status): (TargetIndex, &TargetStatus)| TargetSnapshot {
+            index,
             name: status.name.clone(),
             condition: status.condition.clone(),
             paused: status.facts.paused,
@@ -213,7 +238,7 @@ impl RouteStatus {
             state: inner.state,
             reason: inner.reason.clone(),
             since: inner.since,
-            targets: inner.targets.iter().map(target).collect(),
+            targets: inner.targets.iter().enumerate().filter(|(_, status)| !status.retired).map(target).collect(),
         }
     }
 }

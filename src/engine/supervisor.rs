@@ -1,7 +1,7 @@
 //! The supervisor: starts the routes, starts them again when they die, drains them when the process is to end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::board::{Board, Posted};
+use super::board::Board;
 use super::children::is_escalated;
 use super::death_watch::{Death, DeathWatch};
 use super::events::Events;
 use super::flow::{Flow, Gate};
-use super::handle::{Handle, Keep, Refusal};
+use super::handle::{Handle, Keep, Load, Refusal};
 use super::lasting::{Lasting, SharedLimits};
 use super::life::{Life, Rounds};
 use super::messages::{Child, Drain, End, Order, Pause, Ping};
@@ -24,7 +24,7 @@ use super::retries::{What, spread};
 use super::route::{Params, Route, RouteEnded, Then};
 use super::view::{EventKind, Level};
 use crate::domain::fault::FaultClass;
-use crate::domain::retry::HEALTHY;
+use crate::domain::retry::{HEALTHY, Spread};
 use crate::plan::switches::Switches;
 use crate::plan::{Plan, RoutePlan};
 
@@ -44,6 +44,8 @@ pub struct Standing {
     pub switches: Switches,
     /// Writes it down.
     pub keep: Keep,
+    /// Reads the config again.
+    pub load: Load,
 }
 
 /// How the engine ended.
@@ -76,8 +78,8 @@ impl Engine {
         super::failpoint::arm();
         let (tell, ended) = oneshot::channel();
         let stays = standing.is_some() && !options.until_caught_up;
-        let (switches, keep) = standing.map(|standing| (standing.switches, standing.keep)).unzip();
-        let supervisor = Supervisor::new(plan, &switches.clone().unwrap_or_default(), options, (stays, tell));
+        let switches = standing.as_ref().map(|standing| standing.switches.clone()).unwrap_or_default();
+        let supervisor = Supervisor::new(plan, &switches, options, (stays, tell));
         let lasting = || supervisor.routes.iter().map(|(name, slot)| (name.clone(), &slot.lasting));
         let routes = lasting().map(|(name, lasting)| (name, lasting.progress.clone())).collect();
         let board = supervisor.board.clone();
@@ -85,8 +87,7 @@ impl Engine {
         let mut timer = interval(rounds.every);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let supervisor = Life::begin(supervisor);
-        let handle = switches.zip(keep);
-        let handle = handle.map(|(switches, keep)| Handle::new(board, supervisor.addr().clone(), switches, keep));
+        let handle = standing.map(|standing| Handle::new(board, supervisor.addr().clone(), plan.clone(), standing));
         Self { supervisor, rounds, timer, ended, routes, handle }
     }
 
@@ -115,33 +116,45 @@ pub(super) struct Supervisor {
     options: Options,
     /// Whether it goes on while no route runs.
     stays: bool,
-    board: Arc<Board>,
-    drain: Duration,
+    pub(super) board: Arc<Board>,
+    pub(super) drain: Duration,
     rounds: Rounds,
-    flow: Arc<Flow>,
-    process: Arc<Gate>,
-    routes: BTreeMap<String, RouteSlot>,
+    pub(super) flow: Arc<Flow>,
+    pub(super) process: Arc<Gate>,
+    pub(super) limits: SharedLimits,
+    pub(super) spread: Arc<Mutex<Spread>>,
+    pub(super) routes: BTreeMap<String, RouteSlot>,
     draining: bool,
     undone: Vec<String>,
     tell: Option<oneshot::Sender<Ended>>,
 }
 
-struct RouteSlot {
-    plan: Arc<RoutePlan>,
+/// A route's place in the supervisor.
+pub(super) struct RouteSlot {
+    pub(super) plan: Arc<RoutePlan>,
     /// What the config says, whatever was switched by hand.
-    configured: Arc<RoutePlan>,
-    lasting: Lasting,
-    route: Option<Life<Route>>,
-    generation: u64,
+    pub(super) configured: Arc<RoutePlan>,
+    pub(super) lasting: Lasting,
+    pub(super) route: Option<Life<Route>>,
+    pub(super) generation: u64,
     /// Whether it is switched on.
-    enabled: bool,
+    pub(super) enabled: bool,
     /// Whether nothing of it is left: it is off, or has ended.
-    ended: bool,
+    pub(super) ended: bool,
+    /// What it is to do, and what the config says of that, once nothing of what it does now is left.
+    pub(super) next: Option<(RoutePlan, RoutePlan)>,
+    /// Whether the config has it no more: it goes once nothing of it is left.
+    pub(super) removed: bool,
 }
 
 impl RouteSlot {
+    /// Whether its next life is to do what this one did.
+    fn goes_on(&self) -> bool {
+        self.enabled && self.next.is_none()
+    }
+
     /// What is known of one that is off: that, and how it was switched off.
-    fn say_off(&self) {
+    pub(super) fn say_off(&self) {
         let how = if self.configured.enabled {
             "switched off by hand"
         } else {
@@ -157,47 +170,32 @@ impl Supervisor {
         for ignored in switches.apply(&mut wanted) {
             tracing::warn!("{ignored}");
         }
-        let (limits, spread, board) = (SharedLimits::new(plan), spread(), Board::new(Events::new()));
-        let slots = wanted.routes.into_iter().zip(&plan.routes).map(|(plan, configured)| {
-            let plan = Arc::new(plan);
-            let lasting = Lasting::new(&plan, &limits, spread.clone(), board.events.clone());
-            let (enabled, configured) = (plan.enabled, Arc::new(configured.clone()));
-            let name = plan.name.clone();
-            let slot = RouteSlot { plan, configured, lasting, route: None, generation: 0, enabled, ended: !enabled };
-            (name, slot)
-        });
-        let routes: BTreeMap<String, RouteSlot> = slots.collect();
-        let supervisor = Self {
+        let mut supervisor = Self {
             options,
             stays,
-            board,
+            board: Board::new(Events::new()),
             drain: plan.limits.drain,
             rounds: Rounds::within(plan.limits.stall),
             flow: Arc::default(),
             process: Gate::new(plan.limits.in_flight),
-            routes,
+            limits: SharedLimits::new(plan),
+            spread: spread(),
+            routes: BTreeMap::new(),
             draining: false,
             undone: Vec::new(),
             tell: Some(tell),
         };
-        supervisor.routes.keys().for_each(|name| supervisor.post(name));
-        supervisor.routes.values().filter(|slot| !slot.enabled).for_each(RouteSlot::say_off);
+        for (wanted, configured) in wanted.routes.into_iter().zip(&plan.routes) {
+            supervisor.seat(wanted, configured.clone());
+        }
         supervisor
     }
 
-    /// Posts what is shown of a route.
-    fn post(&self, name: &str) {
-        if let Some(slot) = self.routes.get(name) {
-            let (configured, enabled, lasting) = (slot.configured.clone(), slot.enabled, slot.lasting.clone());
-            self.board.post(Posted { configured, enabled, lasting });
-        }
-    }
-
-    fn start_route(&mut self, name: &str, ctx: &mut Context<Self>) {
+    pub(super) fn start_route(&mut self, name: &str, ctx: &mut Context<Self>) {
         if self.draining {
             return;
         }
-        let startable = |slot: &&mut RouteSlot| !slot.ended && slot.enabled && slot.route.is_none();
+        let startable = |slot: &&mut RouteSlot| !slot.ended && slot.goes_on() && slot.route.is_none();
         let Some(slot) = self.routes.get_mut(name).filter(startable) else { return };
         slot.generation += 1;
         slot.lasting.retries.begin_life(&Child::Route);
@@ -232,8 +230,8 @@ impl Supervisor {
         self.routes.get(name).is_some_and(|slot| slot.route.is_some() && slot.generation == generation)
     }
 
-    fn is_enabled(&self, name: &str) -> bool {
-        self.routes.get(name).is_some_and(|slot| slot.enabled)
+    fn goes_on(&self, name: &str) -> bool {
+        self.routes.get(name).is_some_and(RouteSlot::goes_on)
     }
 
     /// Ends what is left of a route's life, and begins the next after a delay.
@@ -245,7 +243,7 @@ impl Supervisor {
             self.undone.push(format!("route {name}: it {how} while it drained: what was in flight is copied again"));
             return self.leave(name, ctx);
         }
-        if !slot.enabled {
+        if !slot.goes_on() {
             return self.leave(name, ctx);
         }
         let (retries, what) = (&slot.lasting.retries, What::Life(Child::Route));
@@ -283,7 +281,7 @@ impl Supervisor {
     }
 
     /// A route that will not begin anew leaves its group, so that nobody waits for the end of its session.
-    fn leave(&mut self, name: &str, ctx: &mut Context<Self>) {
+    pub(super) fn leave(&mut self, name: &str, ctx: &mut Context<Self>) {
         let Some(slot) = self.routes.get_mut(name) else { return };
         slot.route = None;
         let (lasting, name) = (slot.lasting.clone(), name.to_owned());
@@ -295,6 +293,11 @@ impl Supervisor {
     fn has_ended(&mut self, name: &str, ctx: &mut Context<Self>) {
         let Some(slot) = self.routes.get_mut(name) else { return };
         slot.route = None;
+        if slot.removed {
+            return self.remove(name, ctx);
+        }
+        self.take_next(name);
+        let Some(slot) = self.routes.get_mut(name) else { return };
         if self.draining || self.options.until_caught_up {
             slot.ended = true;
         } else if slot.enabled {
@@ -307,7 +310,7 @@ impl Supervisor {
         self.finish(ctx);
     }
 
-    fn switch(&mut self, name: &str, enabled: bool, ctx: &mut Context<Self>) {
+    pub(super) fn switch(&mut self, name: &str, enabled: bool, ctx: &mut Context<Self>) {
         let Some(slot) = self.routes.get_mut(name) else { return };
         slot.enabled = enabled;
         match (enabled, &slot.route) {
@@ -336,7 +339,7 @@ impl Supervisor {
         ctx.run_later(self.rounds.every, Self::make_rounds);
     }
 
-    fn finish(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn finish(&mut self, ctx: &mut Context<Self>) {
         if !self.routes.values().all(|slot| slot.ended) || (self.stays && !self.draining) {
             return;
         }
@@ -409,6 +412,7 @@ impl Handler<Order> for Supervisor {
             return Err(Refusal::Draining);
         }
         match order {
+            Order::Follow(plan, switches) => self.follow(&plan, &switches, ctx),
             Order::Switch { route, enabled } => self.switch(&route, enabled, ctx),
             Order::Pause { route, target, paused } => {
                 let Some(slot) = self.routes.get(&route) else { return Ok(()) };
@@ -437,7 +441,7 @@ impl Handler<RouteEnded> for Supervisor {
         }
         match ended.then {
             Then::Nothing => {}
-            Then::Again | Then::Rejoin if !self.draining && !self.is_enabled(&ended.route) => {
+            Then::Again | Then::Rejoin if !self.draining && !self.goes_on(&ended.route) => {
                 return self.leave(&ended.route, ctx);
             }
             Then::Again if !self.draining => return self.start_again(&ended.route, None, ctx),

@@ -20,7 +20,7 @@ use super::dead_letter_producer::DeadLetterProducer;
 use super::death_watch::DeathWatch;
 use super::failpoint::failpoint;
 use super::feed::{Feed, Mode, Offered};
-use super::flow::{Lane, move_permit};
+use super::flow::{Gate, Lane, move_permit};
 use super::hand_over::{Handed, Line, Window};
 use super::letters::Story;
 use super::messages::{
@@ -53,8 +53,8 @@ pub struct Params {
     pub story: Story,
     /// Which life of it.
     pub generation: u64,
-    /// Bytes that may be handed to the writer and not acknowledged.
-    pub window: u64,
+    /// What may be handed to the writer and not acknowledged: as much as its own reads may have in flight.
+    pub share: Arc<Gate>,
     /// Where its own permits come from.
     pub own: Lane,
     /// How fast it may be written.
@@ -122,7 +122,7 @@ impl TargetProducer {
     pub fn new(params: Params) -> Self {
         Self {
             load: params.progress.targets[params.target].begin(),
-            with_writer: Window::new(params.window),
+            with_writer: Window::new(params.share.capacity()),
             params,
             writer: None,
             letters: None,

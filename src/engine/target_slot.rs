@@ -54,16 +54,27 @@ pub(super) struct TargetSlot {
     committing: bool,
     /// Its actors are gone, and its writer is being closed.
     pub(super) closing: bool,
-    /// Whether somebody has paused it.
+    /// Whether somebody has paused it, or it is none any more.
     pub(super) paused: bool,
-    /// While it is paused: whether what its writer has is still being finished.
+    /// Whether it is none of the route's any more.
+    pub(super) retired: bool,
+    /// How often what was under way to make it ready was given up.
+    pub(super) expected: u64,
+    /// Whether what its writer has is being finished, and then its actors end.
     pub(super) finishing: bool,
     drained: bool,
 }
 
 impl TargetSlot {
-    pub(super) fn new(paused: bool) -> Self {
-        Self { paused, ..Self::default() }
+    pub(super) fn new(paused: bool, retired: bool) -> Self {
+        Self { paused: paused || retired, retired, ..Self::default() }
+    }
+
+    /// What is under way to make it ready, or waits for its next attempt, is of no interest any more.
+    pub(super) fn expect_nothing(&mut self) {
+        self.expected += 1;
+        self.withdrawn.store(true, Relaxed);
+        self.busy = self.closing;
     }
 
     pub(super) fn producer(&self) -> Option<&Addr<TargetProducer>> {
@@ -247,6 +258,9 @@ impl Route {
         ctx.spawn(closing.into_actor(self).map(move |_, this, ctx| {
             this.targets[index].closing = false;
             this.has_released_all(index, ctx);
+            if this.targets[index].retired {
+                return this.part_with(index, ctx);
+            }
             this.prepare_later(index, delay, false, ctx);
         }));
     }

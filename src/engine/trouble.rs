@@ -191,7 +191,7 @@ impl TargetProducer {
         let given_up_at = self.silence.given_up_at;
         let verdict = self.silence.verdict.take().filter(|_| self.answered == given_up_at);
         self.silence = Silence { answered: self.answered, ..Silence::default() };
-        self.with_writer = super::hand_over::Window::new(self.params.window);
+        self.with_writer = super::hand_over::Window::new(self.params.share.capacity());
         self.envelopes.clear();
         for (ticket, handed) in &mut self.handed {
             let Some(feed) = self.feeds.get_mut(&handed.partition) else { continue };

@@ -138,6 +138,14 @@ pub struct PositionView {
     pub lag: Option<u64>,
 }
 
+/// What a config that was read again changes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChangesView {
+    /// Each with the path of its key, in the order of the config; empty where nothing has changed.
+    #[schema(example = json!(["routes.orders.to.beijing.bandwidth: 20MiB/s instead of unlimited"]))]
+    pub changes: Vec<String>,
+}
+
 /// Events, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventsView {

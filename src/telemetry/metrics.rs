@@ -171,7 +171,8 @@ fn histogram(instrument: &Instrument, meter: &Meter) -> Histogram<f64> {
 /// Has the targets of a route tell how long records take.
 fn listen(posted: &Posted, latency: &Histogram<f64>) {
     let route = &posted.configured;
-    for (target, stats) in route.targets.iter().zip(&posted.lasting.progress.targets) {
+    for (index, target) in route.seated() {
+        let Some(stats) = posted.lasting.progress.targets.get(index) else { continue };
         let labels = [KeyValue::new("route", route.name.clone()), KeyValue::new("target", target.name().to_owned())];
         let latency = latency.clone();
         stats.listen(move |age| latency.record(age.as_secs_f64(), &labels));

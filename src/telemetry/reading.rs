@@ -47,8 +47,10 @@ impl Reading {
 
     fn targets(&self) -> impl Iterator<Item = TargetReading<'_>> {
         self.routes.iter().flat_map(|route| {
-            let known = route.posted.lasting.progress.targets.iter().zip(&route.snapshot.targets).enumerate();
-            known.map(move |(index, (stats, snapshot))| TargetReading { route, index, stats, snapshot })
+            let stats = &route.posted.lasting.progress.targets;
+            let known =
+                route.snapshot.targets.iter().filter_map(|snapshot| Some((stats.get(snapshot.index)?, snapshot)));
+            known.map(move |(stats, snapshot)| TargetReading { route, index: snapshot.index, stats, snapshot })
         })
     }
 
@@ -75,7 +77,7 @@ impl RouteReading {
         let (snapshot, places) = (posted.lasting.status.snapshot(), progress.places(now()));
         let mut topics: BTreeSet<Arc<str>> = places.keys().map(|partition| partition.topic.clone()).collect();
         topics.extend(progress.topics_read.topics());
-        topics.extend(progress.targets.iter().flat_map(|target| target.topics.topics()));
+        topics.extend(progress.targets.iter().flat_map(|(_, target)| target.topics.topics()));
         Self { posted, snapshot, places, topics }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix::System;
 use anabranch::admin;
 use anabranch::config::load_str;
-use anabranch::engine::handle::Keep;
+use anabranch::engine::handle::{Keep, Load};
 use anabranch::engine::{Engine, Options, Standing};
 use anabranch::plan::switches::Switches;
 use serde_json::Value;
@@ -60,6 +60,8 @@ pub(super) struct How {
     pub(super) token: Option<&'static str>,
     /// Whether nothing can be written down.
     pub(super) full: bool,
+    /// What is wrong with the config when it is read again; otherwise it has another `limits.bandwidth`.
+    pub(super) mistakes: Option<&'static str>,
     /// Whether no route is switched on.
     pub(super) idle: bool,
     /// Where writing down is met, before it is done and after it may go on.
@@ -164,6 +166,8 @@ fn begin(how: &How, written: Arc<Mutex<Vec<Switches>>>) -> (Engine, admin::Api) 
     }
     let plan = load_str(&config, Path::new(""), &BTreeMap::new()).unwrap();
     let (full, held) = (how.full, how.held.clone());
+    let (mut next, mistakes) = (plan.clone(), how.mistakes);
+    next.limits.bandwidth = Some(1 << 20);
     let keep: Keep = Arc::new(move |switches| {
         if full {
             return Err(io::Error::new(ErrorKind::StorageFull, "no space left"));
@@ -175,7 +179,8 @@ fn begin(how: &How, written: Arc<Mutex<Vec<Switches>>>) -> (Engine, admin::Api) 
         written.lock().unwrap().push(switches.clone());
         Ok(())
     });
-    let standing = Standing { switches: Switches::default(), keep };
+    let load: Load = Arc::new(move || mistakes.map_or_else(|| Ok(next.clone()), |why| Err(why.to_owned())));
+    let standing = Standing { switches: Switches::default(), keep, load };
     let engine = Engine::start(&plan, Options::default(), Some(standing));
     let api = admin::start(&plan.admin, engine.handle.clone().unwrap()).unwrap().unwrap();
     (engine, api)

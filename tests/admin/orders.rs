@@ -99,3 +99,23 @@ fn an_order_is_seen_through_though_nobody_waits_for_it() {
     });
     assert_eq!(served.kept.lock().unwrap().len(), 1);
 }
+
+#[test]
+fn the_config_is_read_again() {
+    let served = Served::open();
+    let read = served.post("/api/v1/reload");
+    assert_eq!(
+        (read.status, read.json()),
+        (200, json!({ "changes": ["limits.bandwidth: 1MiB/s instead of unlimited"] }))
+    );
+    assert_eq!(served.post("/api/v1/reload").json(), json!({ "changes": [] }));
+    let wrong = "relay.yaml: 2 mistakes\n  routes.a: is not a mapping: …\n  limit: is not a key: did you mean limits?";
+    let served = Served::start(How { mistakes: Some(wrong), ..How::default() });
+    let refused = served.post("/api/v1/reload");
+    assert_eq!(refused.status, 422);
+    let expected = "relay.yaml: 2 mistakes; routes.a: is not a mapping: …; limit: is not a key: did you mean limits?";
+    assert_eq!(refused.problem("/api/v1/reload"), expected);
+    let events = served.get("/api/v1/events?limit=1").json();
+    assert_eq!((&events["events"][0]["kind"], &events["events"][0]["level"]), (&json!("reload"), &json!("error")));
+    served.still_answers();
+}

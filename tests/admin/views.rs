@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::System;
 use anabranch::admin;
 use anabranch::config::load_str;
+use anabranch::engine::handle::Load;
 use anabranch::engine::{Engine, Options, Standing};
 use anabranch::plan::switches::Switches;
 
@@ -96,7 +97,9 @@ fn it_listens_where_the_plan_says_or_says_why_not() {
         );
         let plan = load_str(&config, Path::new(""), &BTreeMap::new()).unwrap();
         System::new().block_on(async {
-            let standing = Standing { switches: Switches::default(), keep: Arc::new(|_| Ok(())) };
+            let unchanged = plan.clone();
+            let load: Load = Arc::new(move || Ok(unchanged.clone()));
+            let standing = Standing { switches: Switches::default(), keep: Arc::new(|_| Ok(())), load };
             let engine = Engine::start(&plan, Options::default(), Some(standing));
             let served = admin::start(&plan.admin, engine.handle.clone().unwrap());
             served.map(|api| api.map(|api| api.address))

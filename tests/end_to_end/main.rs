@@ -22,6 +22,7 @@ mod orders;
 mod outages;
 mod plan;
 mod refusals;
+mod reload;
 mod restarts;
 mod security;
 mod slow;

@@ -238,6 +238,7 @@ const REAL_TIME: &[(&str, &str)] = &[
     ("tests/support/mod.rs", "waiting for a condition with a deadline is written here, once"),
     ("tests/support/meter.rs", "rates per second are what it tells"),
     ("tests/support/broker.rs", "where the search for free ports begins, another place in each run"),
+    ("tests/support/standstill.rs", "how long a partition stands still is what it tells"),
     ("tests/support/watermarks.rs", "how long a watermark stands still is what it tells"),
     ("tests/end_to_end/outages.rs", "how long a broker stays down"),
     ("tests/chaos/load.rs", "how old its records are, which brokers look at"),

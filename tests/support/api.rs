@@ -56,6 +56,12 @@ impl Api {
         body
     }
 
+    /// Has the config read again: the status, and the answer.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+    pub fn reload(&self) -> (u16, Value) {
+        answer(self.agent.post(format!("{}/api/v1/reload", self.url)).send_empty().unwrap())
+    }
+
     /// A route.
     pub fn route(&self, route: &str) -> Value {
         self.get(&format!("/api/v1/routes/{route}"))

@@ -111,6 +111,20 @@ impl Engine {
         Self { process, folder }
     }
 
+    /// Writes another config in the place of its own; it does not read it by that alone.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+    pub fn rewrite(&self, text: &str) {
+        let (file, fresh) = (self.folder.path().join("anabranch.yaml"), self.folder.path().join("fresh.yaml"));
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::rename(fresh, file).unwrap();
+    }
+
+    /// Sends SIGHUP, upon which it reads its config again.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+    pub fn hang_up(&self) {
+        self.process.signal("HUP");
+    }
+
     /// Its log so far.
     pub fn log(&self) -> Log {
         Log::read(&String::from_utf8_lossy(&std::fs::read(stderr(self.folder.path())).unwrap()))

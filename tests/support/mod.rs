@@ -21,6 +21,7 @@ pub mod meter;
 pub mod process;
 pub mod proxy;
 pub mod records;
+pub mod standstill;
 pub mod topic;
 pub mod trio;
 pub mod watermarks;

@@ -84,7 +84,7 @@ pub(super) const REPEATED: &[(&str, &str, &str, &str)] = &[
         "ARCHITECTURE.md",
         "a quarter of the shared read's budget",
         "src/engine/route.rs",
-        "Judge::new(params.plan.targets.len(), shared)",
+        "Judge::new(budget)",
     ),
     (
         "ARCHITECTURE.md",
