@@ -80,30 +80,30 @@ pub(super) const REPEATED: &[(&str, &str, &str, &str)] = &[
     ),
     ("ARCHITECTURE.md", "`JOIN_WITHIN` (20,000 records)", "src/domain/detach.rs", "JOIN_WITHIN: i64 = 20_000;"),
     ("ARCHITECTURE.md", "at least a quarter of the shared read's budget", "src/domain/detach.rs", "share: budget / 4"),
-    (
-        "ARCHITECTURE.md",
-        "a quarter of the shared read's budget",
-        "src/engine/route.rs",
-        "Judge::new(budget)",
-    ),
+    ("ARCHITECTURE.md", "a quarter of the shared read's budget", "src/engine/route.rs", "Judge::new(budget)"),
     (
         "ARCHITECTURE.md",
         "With several targets, half of the route's `in_flight` is the shared read's",
-        "src/engine/route.rs",
-        "if params.plan.targets.len() > 1 { params.plan.in_flight / 2 } else { params.plan.in_flight }",
+        "src/plan/seats.rs",
+        "if targets > 1 { self.in_flight / 2 } else { self.in_flight }",
     ),
     (
         "README.md",
         "half for the shared read, half for the targets' own in equal parts",
-        "src/engine/cast.rs",
-        "plan.in_flight / (2 * plan.targets.len() as u64)",
+        "src/plan/seats.rs",
+        "self.in_flight / (2 * targets.max(1))",
     ),
-    ("ARCHITECTURE.md", "which is their window too", "src/engine/cast.rs", "window: own_share(plan)"),
+    (
+        "ARCHITECTURE.md",
+        "which is their window too",
+        "src/engine/cast.rs",
+        "let share = Gate::new(self.params.plan.shares().1);",
+    ),
     (
         "ARCHITECTURE.md",
         "reads smaller batches than `batch.max_bytes` where its share is smaller",
         "src/engine/cast.rs",
-        "batch_bytes: self.params.plan.batch.max_bytes.min(window)",
+        "batch_bytes: self.params.plan.batch.max_bytes.min(share)",
     ),
     (
         "ARCHITECTURE.md",
@@ -127,8 +127,8 @@ pub(super) const REPEATED: &[(&str, &str, &str, &str)] = &[
     (
         "ARCHITECTURE.md",
         "`in_flight / (2 × targets)` bytes",
-        "src/engine/cast.rs",
-        "plan.in_flight / (2 * plan.targets.len() as u64)",
+        "src/plan/seats.rs",
+        "self.in_flight / (2 * targets.max(1))",
     ),
     ("ARCHITECTURE.md", "and 100,000 records", "src/engine/hand_over.rs", "const WINDOW_RECORDS: usize = 100_000;"),
     (
