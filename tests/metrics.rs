@@ -31,6 +31,7 @@ const PUBLIC: &[(&str, &[&str])] = &[
     ("target_records_total", &["route", "target", "topic"]),
     ("target_bytes_total", &["route", "target", "topic"]),
     ("lag_records", &["route", "target", "topic", "partition"]),
+    ("source_end_offset", &["route", "topic", "partition"]),
     ("lag_seconds", &["route", "target"]),
     ("replication_latency_seconds", &["route", "target"]),
     ("in_flight_bytes", &["route"]),
@@ -45,6 +46,7 @@ const PUBLIC: &[(&str, &[&str])] = &[
     ("restarts_total", &["actor", "reason"]),
     ("gaps_total", &["route", "topic"]),
     ("build_info", &["version"]),
+    ("start_time_seconds", &[]),
 ];
 
 type Labels = BTreeMap<String, String>;
@@ -227,6 +229,11 @@ fn what_is_shown_is_what_was_counted() {
     }
     let lag = |target, partition| text.get("lag_records", &[route, target, topic, ("partition", partition)]);
     assert_eq!([lag(beijing, "0"), lag(beijing, "1"), lag(shanghai, "0")], [Some(30.0), Some(10.0), Some(0.0)]);
+    let end = |partition| text.get("source_end_offset", &[route, topic, ("partition", partition)]);
+    assert_eq!([end("0"), end("1")], [Some(100.0), Some(50.0)]);
+    let began = text.get("start_time_seconds", &[]).unwrap();
+    let wall = Duration::from_millis(anabranch::engine::clock::wall_ms()).as_secs_f64();
+    assert!((wall - 60.0..=wall).contains(&began), "{began}, and it is {wall}");
     let late = text.get("lag_seconds", &[route, beijing]).unwrap();
     assert!((9.0..60.0).contains(&late), "{late}");
     assert_eq!(text.get("lag_seconds", &[route, shanghai]), Some(0.0));
@@ -295,11 +302,14 @@ fn lag_is_summed_per_topic_where_partitions_are_left_out_and_unknown_where_a_par
     process.advance();
     let lag =
         |target| scrape(&metrics).get("lag_records", &[("route", "orders"), ("target", target), ("topic", "orders")]);
-    assert_eq!((lag("beijing"), lag("shanghai")), (Some(40.0), Some(0.0)));
+    let end = || scrape(&metrics).get("source_end_offset", &[("route", "orders"), ("topic", "orders")]);
+    assert_eq!((lag("beijing"), lag("shanghai"), end()), (Some(40.0), Some(0.0), Some(150.0)));
     let other = TopicPartition::new("orders", 2);
     process.route.progress.look_at_heads(&HashMap::from([(other.clone(), 5)]), now());
     process.route.progress.begin(1, &other, 3, Note::default());
-    assert_eq!((lag("beijing"), lag("shanghai")), (None, Some(2.0)));
+    assert_eq!((lag("beijing"), lag("shanghai"), end()), (None, Some(2.0), Some(155.0)));
+    process.route.progress.begin(0, &TopicPartition::new("orders", 3), 3, Note::default());
+    assert_eq!(end(), None, "where a partition ends was not looked at yet");
 }
 
 #[test]
@@ -311,9 +321,9 @@ fn what_is_not_here_any_more_is_not_shown() {
         let text = scrape(&metrics);
         text.samples.keys().filter(|(_, labels)| labels.get("partition").is_some_and(|is| is == number)).count()
     };
-    assert_eq!((series("0"), series("1")), (2, 2));
+    assert_eq!((series("0"), series("1")), (3, 3));
     process.route.progress.taken(&TopicPartition::new("orders", 1));
-    assert_eq!((series("0"), series("1")), (2, 0), "another process has it, and shows it");
+    assert_eq!((series("0"), series("1")), (3, 0), "another process has it, and shows it");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use super::clock::{now, wall_at};
+use super::clock::{now, wall_at, wall_ms};
 use super::events::Events;
 use super::lasting::Lasting;
 use super::pacer::Limit;
@@ -25,6 +25,8 @@ pub struct Board {
     watchers: Mutex<Vec<Watcher>>,
     /// What happened.
     pub events: Arc<Events>,
+    /// When it began, in milliseconds since 1970; to be shown.
+    pub began_ms: u64,
 }
 
 /// A route, as it is posted.
@@ -53,7 +55,7 @@ impl std::fmt::Debug for Board {
 impl Board {
     /// Nothing is posted yet.
     pub fn new(events: Arc<Events>) -> Arc<Self> {
-        Arc::new(Self { routes: RwLock::default(), watchers: Mutex::default(), events })
+        Arc::new(Self { routes: RwLock::default(), watchers: Mutex::default(), events, began_ms: wall_ms() })
     }
 
     /// Posts a route, in the place of what was posted of it.

@@ -58,6 +58,8 @@ pub enum Unit {
     Gaps,
     /// Actors.
     Actors,
+    /// Places in a partition.
+    Offsets,
     /// 1 for what is so, and 0 for what is not.
     Truth,
 }
@@ -73,6 +75,7 @@ impl Unit {
             Self::Partitions => "partitions",
             Self::Gaps => "gaps",
             Self::Actors => "actors",
+            Self::Offsets => "offset",
             Self::Truth => "0 or 1",
         }
     }
@@ -87,6 +90,7 @@ impl Unit {
             Self::Partitions => "{partition}",
             Self::Gaps => "{gap}",
             Self::Actors => "{actor}",
+            Self::Offsets => "{offset}",
             Self::Truth => "1",
         }
     }
@@ -141,6 +145,13 @@ pub const INSTRUMENTS: &[Instrument] = &[
         &["version"],
         Values::Whole(reading::build_info),
         "Always 1; the version is in the label",
+    ),
+    gauge(
+        "anabranch_start_time_seconds",
+        Unit::Seconds,
+        &[],
+        Values::Real(reading::start_time),
+        "When the process began, in seconds since 1970",
     ),
     counter(
         "anabranch_source_records_total",
@@ -204,6 +215,13 @@ pub const INSTRUMENTS: &[Instrument] = &[
         &["route", "target", "topic", "partition"],
         Values::Whole(reading::lag_records),
         "Source offsets from the watermark to the end of the source: at most so many records are missing",
+    ),
+    gauge(
+        "anabranch_source_end_offset",
+        Unit::Offsets,
+        &["route", "topic", "partition"],
+        Values::Whole(reading::source_ends),
+        "Where the source ended at the last look: less the lag, this is a target's watermark",
     ),
     gauge(
         "anabranch_lag_seconds",

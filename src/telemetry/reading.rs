@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::instruments::Out;
 use crate::domain::fault::FaultClass;
@@ -19,6 +20,7 @@ use crate::engine::status::{Snapshot, TargetSnapshot};
 pub(super) struct Reading {
     routes: Vec<RouteReading>,
     restarts: BTreeMap<(&'static str, &'static str), u64>,
+    began_ms: u64,
     per_partition: bool,
 }
 
@@ -42,7 +44,7 @@ impl Reading {
     /// Looks at all routes.
     pub(super) fn take(board: &Board, per_partition: bool) -> Self {
         let routes = board.all().into_iter().map(RouteReading::take).collect();
-        Self { routes, restarts: board.events.restarts(), per_partition }
+        Self { routes, restarts: board.events.restarts(), began_ms: board.began_ms, per_partition }
     }
 
     fn targets(&self) -> impl Iterator<Item = TargetReading<'_>> {
@@ -84,6 +86,11 @@ impl RouteReading {
     fn name(&self) -> &str {
         &self.posted.configured.name
     }
+
+    /// Where the source's partitions end; nothing where it is not known.
+    fn ends(&self) -> impl Iterator<Item = (&TopicPartition, Option<u64>)> {
+        self.places.iter().map(|(partition, place)| (partition, place.end.and_then(|end| u64::try_from(end).ok())))
+    }
 }
 
 impl TargetReading<'_> {
@@ -100,6 +107,10 @@ impl TargetReading<'_> {
 
 pub(super) fn build_info(_: &Reading, out: Out<'_, u64>) {
     out(&[env!("CARGO_PKG_VERSION")], 1);
+}
+
+pub(super) fn start_time(reading: &Reading, out: Out<'_, f64>) {
+    out(&[], Duration::from_millis(reading.began_ms).as_secs_f64());
 }
 
 pub(super) fn source_records(reading: &Reading, out: Out<'_, u64>) {
@@ -149,18 +160,36 @@ pub(super) fn lag_records(reading: &Reading, out: Out<'_, u64>) {
             }
             continue;
         }
-        let mut topics = BTreeMap::<&str, Option<u64>>::new();
-        for (partition, lag) in target.lags() {
-            let sum = topics.entry(&partition.topic).or_insert(Some(0));
-            // what is not known of a partition is not known of its topic
-            *sum = sum.zip(lag).map(|(sum, lag)| sum + lag);
-        }
-        for (topic, lag) in topics {
-            if let Some(lag) = lag {
-                out(&[route, name, topic], lag);
-            }
+        for (topic, lag) in sums(target.lags()) {
+            out(&[route, name, topic], lag);
         }
     }
+}
+
+pub(super) fn source_ends(reading: &Reading, out: Out<'_, u64>) {
+    for route in &reading.routes {
+        if reading.per_partition {
+            for (partition, end) in route.ends() {
+                if let Some(end) = end {
+                    out(&[route.name(), &partition.topic, &partition.partition.to_string()], end);
+                }
+            }
+            continue;
+        }
+        for (topic, end) in sums(route.ends()) {
+            out(&[route.name(), topic], end);
+        }
+    }
+}
+
+/// The sum of each topic: what is not known of a partition is not known of its topic.
+fn sums<'a>(numbers: impl Iterator<Item = (&'a TopicPartition, Option<u64>)>) -> impl Iterator<Item = (&'a str, u64)> {
+    let mut topics = BTreeMap::<&str, Option<u64>>::new();
+    for (partition, number) in numbers {
+        let sum = topics.entry(&partition.topic).or_insert(Some(0));
+        *sum = sum.zip(number).map(|(sum, number)| sum + number);
+    }
+    topics.into_iter().filter_map(|(topic, sum)| Some((topic, sum?)))
 }
 
 pub(super) fn lag_seconds(reading: &Reading, out: Out<'_, f64>) {
