@@ -5,8 +5,9 @@
 //!   capitals are; a key that the file does not have is made in lower case. Shells do not allow dots and dashes in a
 //!   variable's name: for a route or an alias with those, use `${NAME}` in the file.
 //! - Unknown keys are refused. All mistakes are reported at once, each with its path and what to do about it.
-//! - No message repeats a value under `security` (but a misspelt `protocol` or `mechanism`), `admin.token`, that of an unknown key,
-//!   or one that the environment gave.
+//! - No message repeats a value under `security` (but a misspelt `protocol` or `mechanism`), `admin.token`, one of
+//!   `telemetry.otlp.headers`, that of an unknown key, or one that the environment gave.
+//! - OpenTelemetry's own variables say what `telemetry` leaves open.
 
 mod admin;
 mod bandwidth;
@@ -14,10 +15,12 @@ mod cluster;
 pub(crate) mod keys;
 mod loops;
 mod mistake;
+mod otel;
 mod reader;
 mod retry;
 mod route;
 pub mod state_file;
+mod telemetry;
 mod tree;
 mod values;
 
@@ -90,7 +93,7 @@ fn read(file: &Path, text: &str, base_dir: &Path, env: &BTreeMap<String, String>
     let overrides = tree::override_from(&mut root, env);
     let report = Report::default();
     tree::expand_map(&mut root, "", env, &report);
-    let plan = read_plan(&root, file, base_dir, &report);
+    let plan = read_plan(&root, file, base_dir, env, &report);
     let mut mistakes = report.into_mistakes();
     for mistake in &mut mistakes {
         if let Some(source) = overrides.iter().find(|source| source.path == mistake.path) {
@@ -103,11 +106,18 @@ fn read(file: &Path, text: &str, base_dir: &Path, env: &BTreeMap<String, String>
     }
 }
 
-fn read_plan(root: &tree::Map, file: &Path, base_dir: &Path, report: &Report) -> Read<Plan> {
+fn read_plan(
+    root: &tree::Map,
+    file: &Path,
+    base_dir: &Path,
+    env: &BTreeMap<String, String>,
+    report: &Report,
+) -> Read<Plan> {
     let section = Section::new(Some(root), String::new(), keys::ROOT, report);
     let admin = admin::read(&section, file, base_dir);
     let reload = read_reload(&section.field("reload"));
     let limits = read_limits(&section);
+    let telemetry = telemetry::read(&section, base_dir, env);
     let clusters = cluster::read_all(&section.field("clusters"), base_dir);
     let in_flight = limits.as_ref().map(|limits| limits.in_flight).map_err(|reported| *reported);
     let retry = Retry::default().with(&section.field("retry"), &clusters);
@@ -116,7 +126,7 @@ fn read_plan(root: &tree::Map, file: &Path, base_dir: &Path, report: &Report) ->
     let routes = routes.into_iter().collect::<Read<Vec<_>>>()?;
     route::check_groups(&routes, report);
     let clusters = clusters.into_iter().map(|(alias, cluster)| Ok((alias, cluster?))).collect::<Read<_>>()?;
-    Ok(Plan { admin: admin?, limits: limits?, clusters, routes, reload: reload? })
+    Ok(Plan { admin: admin?, limits: limits?, telemetry: telemetry?, clusters, routes, reload: reload? })
 }
 
 fn read_reload(field: &Field<'_>) -> Read<Reload> {

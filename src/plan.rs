@@ -5,6 +5,7 @@
 pub mod changes;
 pub mod seats;
 pub mod switches;
+pub mod telemetry;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use regex::Regex;
 use secrecy::{ExposeSecret, SecretString};
 
+use self::telemetry::Telemetry;
 use crate::domain::gap::OnGap;
 use crate::domain::retry::{OnExhausted, Policies};
 use crate::domain::routing::{Partitioning, TopicTemplate, is_internal_topic};
@@ -27,6 +29,8 @@ pub struct Plan {
     pub admin: Admin,
     /// Limits for the whole process.
     pub limits: Limits,
+    /// What it tells about itself.
+    pub telemetry: Telemetry,
     /// The clusters by alias.
     pub clusters: BTreeMap<String, Arc<ClusterSpec>>,
     /// The routes in the order of their names, switched-off ones included.

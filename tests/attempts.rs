@@ -165,6 +165,7 @@ impl Stage {
         let nobody = Nobody.start();
         let router = Life::begin(Router::new(1, lasting.progress.clone(), unwatched()));
         let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
+            route: "orders".into(),
             partition: partition(),
             reader: Arc::new(Source::default()),
             lane: Lane::new(&flow, [Gate::new(1 << 20)], Urgency::Live),
@@ -210,6 +211,7 @@ impl Stage {
             watch: unwatched(),
         }));
         let catch_up = Life::begin(CatchUp::new(CatchUpParams {
+            route: "orders".into(),
             target: 0,
             open_reader: Box::new(|| Ok(Arc::new(Source::default()))),
             lane: self.own.clone(),

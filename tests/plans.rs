@@ -48,6 +48,26 @@ fn each_change_is_told_by_its_key() {
         ),
         ("admin:", "limits: { drain: 1m }\nadmin:", "limits.drain: 1m instead of 30s"),
         ("admin:", "limits: { stall: 1m }\nadmin:", "limits.stall: takes effect when the process starts anew"),
+        (
+            "admin:",
+            "telemetry: { per_partition: false }\nadmin:",
+            "telemetry.per_partition: takes effect when the process starts anew",
+        ),
+        (
+            "admin:",
+            "telemetry: { resource: { a: b } }\nadmin:",
+            "telemetry.resource: takes effect when the process starts anew",
+        ),
+        (
+            "admin:",
+            "telemetry: { otlp: { endpoint: \"http://h:1\" } }\nadmin:",
+            "telemetry.otlp: takes effect when the process starts anew",
+        ),
+        (
+            "admin:",
+            "telemetry: { traces: { sample: 1 } }\nadmin:",
+            "telemetry.traces.sample: takes effect when the process starts anew",
+        ),
         ("admin:", "reload: watch\nadmin:", "reload: watch instead of on_request"),
         ("of-some-length", "of-another-length", "admin.token: takes effect when the process starts anew"),
         ("a-secret", "another-secret", "clusters.here: is reached in another way: what reads or writes it begins anew"),

@@ -17,7 +17,7 @@ use super::connections::Connections;
 use super::{guard, map};
 use crate::engine::handle::Handle;
 use crate::plan::Admin;
-use crate::telemetry::{Metrics, MetricsOptions};
+use crate::telemetry::Metrics;
 
 /// So many connections are served at once; others wait until one is closed.
 const MOST_CONNECTIONS: usize = 256;
@@ -33,7 +33,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What all requests are answered from.
 pub(super) struct State {
     pub(super) handle: Handle,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) token: Option<SecretString>,
     /// Whether it is protected by being reached from this machine alone.
     pub(super) is_local: bool,
@@ -59,9 +59,8 @@ impl Api {
 
 /// Serves the API of an engine as the plan says; nothing where it says nothing. The error is the system's, as when the address is
 /// taken. Must be called within an actix system; the API has a thread of its own.
-pub fn start(admin: &Admin, handle: Handle) -> io::Result<Option<Api>> {
+pub fn start(admin: &Admin, handle: Handle, metrics: Arc<Metrics>) -> io::Result<Option<Api>> {
     let Some(listen) = admin.listen else { return Ok(None) };
-    let metrics = Metrics::start(handle.board(), MetricsOptions::default()).map_err(io::Error::other)?;
     let state = Data::new(State {
         handle,
         metrics,

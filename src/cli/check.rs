@@ -31,6 +31,9 @@ fn summary(plan: &Plan) -> String {
     for route in &plan.routes {
         let _ = writeln!(text, "  {}", describe(route));
     }
+    for ignored in &plan.telemetry.ignored {
+        let _ = writeln!(text, "{ignored}");
+    }
     if enabled == 0 {
         let _ = writeln!(text, "nothing would be copied: set a route's `enabled: true`");
     }

@@ -19,6 +19,7 @@ use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::engine::Options;
 use crate::engine::progress::Progress;
+use crate::plan::telemetry::Telemetry;
 use crate::plan::{
     Admin, BatchLimits, ClusterSpec, Keeping, Limits, Plan, Reload, RoutePlan, Security, TargetPlan, TopicSelection,
 };
@@ -111,7 +112,14 @@ fn plan(args: &Args) -> Plan {
         targets,
     };
     let limits = Limits { in_flight: keys::IN_FLIGHT_LIMIT, drain: keys::DRAIN, bandwidth: None, stall: keys::STALL };
-    Plan { admin: Admin::default(), limits, clusters, routes: vec![route], reload: Reload::default() }
+    Plan {
+        admin: Admin::default(),
+        limits,
+        telemetry: Telemetry::default(),
+        clusters,
+        routes: vec![route],
+        reload: Reload::default(),
+    }
 }
 
 /// What the user sees: a bar on a terminal, plain lines elsewhere.

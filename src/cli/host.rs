@@ -16,6 +16,7 @@ use crate::engine::handle::Handle;
 use crate::engine::progress::Progress;
 use crate::engine::{Ended, Engine, Options, Standing};
 use crate::plan::Plan;
+use crate::telemetry::Telemetry;
 
 /// The progress of each route by name.
 pub type Routes = BTreeMap<String, Arc<Progress>>;
@@ -33,8 +34,9 @@ pub fn host(
     every: Duration,
     watcher: Watcher<'_>,
 ) -> Result<Ended, Failure> {
+    let mut telemetry = Telemetry::start(&plan.telemetry).map_err(|error| Failure::usage(error.to_string()))?;
     let system = System::new();
-    let ended = system.block_on(drive(plan, options, standing, every, watcher));
+    let ended = system.block_on(drive(plan, options, standing, every, watcher, &mut telemetry));
     // a thread may still wait for a broker that does not answer: nobody has to wait for it
     std::mem::forget(system);
     let ended = ended?;
@@ -44,6 +46,7 @@ pub fn host(
         peak_memory_bytes = peak_memory(),
         "engine stopped"
     );
+    telemetry.finish();
     Ok(ended)
 }
 
@@ -53,6 +56,7 @@ async fn drive(
     standing: Option<(Standing, Reloading)>,
     every: Duration,
     watcher: Watcher<'_>,
+    telemetry: &mut Telemetry,
 ) -> Result<Ended, Failure> {
     let unable = |error| Failure::at_run_time(format!("signals can't be handled: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(unable)?;
@@ -67,7 +71,7 @@ async fn drive(
         // where nobody could reach it, SIGHUP ends the process, as usual
         actix::spawn(reloading.serve(handle, signal(SignalKind::hangup()).map_err(unable)?));
     }
-    let _api = engine.handle.clone().map(|handle| serve(plan, handle)).transpose()?;
+    let _api = engine.handle.clone().map(|handle| serve(plan, handle, telemetry)).transpose()?;
     let routes = engine.routes.clone();
     let mut draining = false;
     loop {
@@ -89,6 +93,7 @@ async fn drive(
         };
         if signalled && draining {
             tracing::warn!("a second signal: ending at once");
+            telemetry.hurry();
             return Ok(Ended {
                 undone: vec!["it was ended at once, by a second signal".to_owned()],
                 ..Ended::default()
@@ -101,8 +106,9 @@ async fn drive(
 }
 
 /// Lets people reach the engine, if they are to.
-fn serve(plan: &Plan, handle: Handle) -> Result<Option<Api>, Failure> {
-    let api = admin::start(&plan.admin, handle);
+fn serve(plan: &Plan, handle: Handle, telemetry: &mut Telemetry) -> Result<Option<Api>, Failure> {
+    let metrics = telemetry.show(handle.board()).map_err(|error| Failure::at_run_time(error.to_string()))?;
+    let api = admin::start(&plan.admin, handle, metrics);
     let api = api.map_err(|error| {
         let listen = plan.admin.listen.map_or_else(String::new, |listen| listen.to_string());
         let hint = "set `admin.listen` to another address, or to off";

@@ -3,9 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-pub(super) const ROOT: &[&str] = &["admin", "reload", "limits", "clusters", "routes", "retry"];
+pub(super) const ROOT: &[&str] = &["admin", "reload", "limits", "telemetry", "clusters", "routes", "retry"];
 pub(super) const ADMIN: &[&str] = &["listen", "token", "state"];
 pub(super) const LIMITS: &[&str] = &["in_flight", "bandwidth", "drain", "stall"];
+pub(super) const TELEMETRY: &[&str] = &["per_partition", "resource", "otlp", "traces"];
+pub(super) const OTLP: &[&str] = &["endpoint", "protocol", "headers", "ca", "signals", "interval", "timeout"];
+pub(super) const TRACES: &[&str] = &["sample"];
 pub(super) const CLUSTER: &[&str] =
     &["bootstrap", "region", "security", "peak_bandwidth", "replicas", "read_bandwidth", "client"];
 pub(super) const SECURITY: &[&str] =

@@ -12,6 +12,7 @@ use crate::domain::retry::Policies;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
 use crate::kafka::mock::{DemoRecord, DemoSource, MockRegion};
+use crate::plan::telemetry::Telemetry;
 use crate::plan::{
     Admin, BatchLimits, ClusterSpec, Keeping, Limits, Plan, Reload, RoutePlan, Security, TargetPlan, TopicSelection,
     whole_name,
@@ -97,6 +98,7 @@ impl Regions {
             targets,
         };
         Ok(Plan {
+            telemetry: Telemetry::default(),
             admin: Admin::default(),
             limits: Limits {
                 in_flight: 64 << 20,

@@ -67,19 +67,31 @@ pub struct RecordBatch {
     /// Leader epochs that begin in it, each with the first offset that was seen with it: most often none, or one.
     pub epochs: Vec<(i32, i64)>,
     permit: Box<dyn Permit>,
+    companion: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl RecordBatch {
     /// A batch that holds its permit for as long as anybody holds the batch.
     pub fn new(partition: TopicPartition, range: OffsetRange, payload: Payload, mut permit: Box<dyn Permit>) -> Self {
         permit.shrink_to(payload.footprint());
-        Self { partition, range, payload, epochs: Vec::new(), permit }
+        Self { partition, range, payload, epochs: Vec::new(), permit, companion: None }
     }
 
     /// The same, with the leader epochs that begin in it.
     #[must_use]
     pub fn with_epochs(self, epochs: Vec<(i32, i64)>) -> Self {
         Self { epochs, ..self }
+    }
+
+    /// The same, with something of no interest to those whom it passes, that lives as long as the batch.
+    #[must_use]
+    pub fn with_companion(self, companion: impl Any + Send + Sync) -> Self {
+        Self { companion: Some(Box::new(companion)), ..self }
+    }
+
+    /// What travels with it, for those who gave it.
+    pub fn companion<T: Any>(&self) -> Option<&T> {
+        self.companion.as_deref()?.downcast_ref()
     }
 
     /// Its permit, for those who gave it.

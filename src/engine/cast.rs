@@ -136,6 +136,7 @@ impl Route {
         let (plan, partitions) = (self.params.plan.clone(), self.partition_count());
         let (me, route) = (ctx.address(), ctx.address());
         Life::begin(CatchUp::new(CatchUpParams {
+            route: self.name().into(),
             target: index,
             open_reader: Box::new(move || open_reader(&plan, share / 4, partitions)),
             lane: own,

@@ -33,6 +33,8 @@ pub type OpenReader = Box<dyn Fn() -> Result<Arc<dyn Reader>, Fault>>;
 
 /// What a catch-up is made of.
 pub struct Params {
+    /// The route's name.
+    pub route: Arc<str>,
     /// Which target.
     pub target: TargetIndex,
     /// Makes its reader.
@@ -111,6 +113,7 @@ impl CatchUp {
         self.params.retries.works(&What::Read(Some(self.params.target), from.partition.clone()));
         self.pending.remove(&from.partition);
         let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
+            route: self.params.route.clone(),
             partition: from.partition.clone(),
             reader,
             lane: self.params.lane.clone(),

@@ -80,6 +80,7 @@ impl Route {
         let child = Child::Consumer(partition.clone());
         let generation = self.params.lasting.retries.begin_life(&child);
         let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
+            route: self.name().into(),
             partition: partition.clone(),
             read_limit: self.read_limit.clone(),
             reader,

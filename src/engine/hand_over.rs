@@ -11,6 +11,7 @@ use super::clock::{now, wall_ms};
 use super::feed::{Feed, Mode};
 use super::pacer::{Delay, Why};
 use super::target_producer::TargetProducer;
+use super::trace;
 use crate::domain::bandwidth::Urgency;
 use crate::domain::batch::{OffsetRange, SharedBatch};
 use crate::domain::topic_partition::TopicPartition;
@@ -212,6 +213,7 @@ impl TargetProducer {
             refused: false,
             diverted: (0, 0),
         };
+        trace::handed(&handed.batch, self.params.target);
         self.handed.insert(self.tickets, handed);
         self.write(self.tickets, Part::In(part.range));
     }
@@ -253,6 +255,7 @@ impl TargetProducer {
             }
         } else {
             handed.refused = true;
+            trace::refused(&handed.batch, self.params.target, refusals);
             self.refused(ticket, refusals, ctx);
         }
         self.go_on(&partition, ctx);
@@ -280,6 +283,7 @@ impl TargetProducer {
     pub(super) fn acknowledged(&mut self, ticket: u64) {
         let Some(handed) = self.handed.remove(&ticket) else { return };
         let Some(feed) = self.feeds.get_mut(&handed.partition) else { return };
+        trace::acknowledged(&handed, self.params.target);
         self.load.backlog.fetch_sub(handed.permit, Relaxed);
         self.load.acknowledged.fetch_add(1, Relaxed);
         self.with_writer.limit = (self.with_writer.limit + handed.bytes).min(self.params.share.capacity());

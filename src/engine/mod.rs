@@ -55,6 +55,7 @@ pub mod status;
 pub mod supervisor;
 pub mod target_producer;
 mod target_slot;
+pub mod trace;
 mod trouble;
 pub mod view;
 

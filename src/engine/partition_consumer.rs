@@ -15,6 +15,7 @@ use super::progress::TargetIndex;
 use super::read_limit::ReadLimit;
 use super::refusals::millis;
 use super::retries::{Retries, What};
+use super::trace;
 use crate::domain::batch::RecordBatch;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
@@ -22,6 +23,8 @@ use crate::kafka::{ReadEvent, Reader, StreamId};
 
 /// What a partition consumer is made of.
 pub struct Params {
+    /// The route's name.
+    pub route: Arc<str>,
     /// The source partition.
     pub partition: TopicPartition,
     /// Who reads.
@@ -132,7 +135,7 @@ impl PartitionConsumer {
     fn failed(&mut self, fault: Fault, ctx: &mut Context<Self>) {
         (self.stream, self.unproven) = (None, true);
         let (attempt, delay) = self.params.retries.failed_again(&self.what(), fault.class);
-        tracing::warn!(partition = %self.params.partition, class = fault.class.name(), attempt, retry_ms = millis(delay),
+        tracing::warn!(route = %self.params.route, partition = %self.params.partition, class = fault.class.name(), attempt, retry_ms = millis(delay),
             "{fault}");
         self.say(Some(fault), false);
         ctx.run_later(delay, |this, ctx| {
@@ -177,6 +180,7 @@ impl PartitionConsumer {
             self.say(None, false);
         }
         self.settle(batch.payload.data_bytes());
+        let batch = trace::begin(batch, &self.params.route, self.params.reads_for);
         self.params.out.do_send(BatchRead { batch, generation: self.params.generation });
     }
 }

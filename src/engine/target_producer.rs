@@ -32,6 +32,7 @@ use super::progress::{Progress, TargetIndex};
 use super::retries::Retries;
 use super::router::Router;
 use super::status::RouteStatus;
+use super::trace;
 use super::trouble::Silence;
 use crate::domain::detach::REST;
 use crate::domain::retry::{Attempts, Next};
@@ -368,16 +369,17 @@ impl Handler<Produce> for TargetProducer {
         let partition = produce.batch.partition.clone();
         let Some(feed) = self.feeds.get_mut(&partition) else { return };
         let bytes = produce.batch.in_flight_bytes();
-        let range = produce.batch.range;
+        let (range, next) = (produce.batch.range, feed.next());
+        let batch = produce.batch.clone();
         match feed.offer(produce.batch, produce.origin) {
             Offered::Ignored => {}
             Offered::Hole => {
-                let next = feed.next();
                 tracing::error!(target = %self.name(), %partition, %range, next, "a hole in the feed: reading again");
                 self.leave(&partition);
                 self.ask_again();
             }
             Offered::Taken => {
+                trace::offered(&batch, next, self.params.target, &self.params.story, &feed.topic);
                 let (joined, dropped) = feed.try_join();
                 self.load.backlog.fetch_add(bytes, Relaxed);
                 self.load.backlog.fetch_sub(dropped, Relaxed);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::telemetry::Telemetry;
 use super::{Admin, ClusterSpec, Limits, Plan, RoutePlan, TargetPlan, as_written};
 use crate::domain::bandwidth::show_limit;
 use crate::domain::start::Start;
@@ -19,6 +20,7 @@ pub fn changes(old: &Plan, new: &Plan) -> Vec<String> {
     told.admin(&old.admin, &new.admin);
     told.value("reload", old.reload.name(), new.reload.name());
     told.limits(&old.limits, &new.limits);
+    told.telemetry(&old.telemetry, &new.telemetry);
     for (alias, cluster) in &new.clusters {
         match old.clusters.get(alias) {
             Some(before) => told.cluster(before, cluster),
@@ -106,6 +108,16 @@ impl Told {
         self.rate("limits.bandwidth", old.bandwidth, new.bandwidth);
         self.value("limits.drain", &show_time(old.drain), &show_time(new.drain));
         self.other("limits.stall", &old.stall, &new.stall, AT_START);
+    }
+
+    fn telemetry(&mut self, old: &Telemetry, new: &Telemetry) {
+        fn otlp(all: &Telemetry) -> impl PartialEq {
+            (all.metrics.clone(), all.logs.clone(), all.traces.clone(), all.interval)
+        }
+        self.other("telemetry.per_partition", &old.per_partition, &new.per_partition, AT_START);
+        self.other("telemetry.resource", &old.resource, &new.resource, AT_START);
+        self.other("telemetry.otlp", &otlp(old), &otlp(new), AT_START);
+        self.other("telemetry.traces.sample", &old.sample, &new.sample, AT_START);
     }
 
     fn cluster(&mut self, old: &ClusterSpec, new: &ClusterSpec) {

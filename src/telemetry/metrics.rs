@@ -3,15 +3,19 @@
 //! The engine counts for itself, and is read when somebody asks: its way is no longer for it. Nothing here is global, so
 //! several may live in one process.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{ThreadId, current};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider};
+use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkError;
-use opentelemetry_sdk::metrics::{Instrument as Described, SdkMeterProvider, Stream};
-use prometheus::{Registry, TextEncoder};
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{Instrument as Described, PeriodicReader, SdkMeterProvider, Stream};
+use prometheus::{Gauge, Opts, Registry, TextEncoder};
 
 use super::instruments::{INSTRUMENTS, Instrument, Kind, LATENCIES, LATENCY, Values};
 use super::reading::Reading;
@@ -53,8 +57,9 @@ pub enum MetricsError {
 /// The metrics of an engine, for as long as this lives.
 pub struct Metrics {
     registry: Registry,
-    /// Without it there is nothing to collect.
-    _provider: SdkMeterProvider,
+    /// What the text says of the process.
+    about: Registry,
+    provider: SdkMeterProvider,
 }
 
 impl fmt::Debug for Metrics {
@@ -69,6 +74,17 @@ impl Metrics {
 
     /// Shows what stands on a board. Latencies are told to the first that is started for it.
     pub fn start(board: &Arc<Board>, options: MetricsOptions) -> Result<Self, MetricsError> {
+        let resource = Resource::builder_empty().build();
+        Self::start_with(board, options, &resource, None::<PeriodicReader<MetricExporter>>)
+    }
+
+    /// The same, and a reader that pushes them, each time as they are then.
+    pub(super) fn start_with<E: PushMetricExporter>(
+        board: &Arc<Board>,
+        options: MetricsOptions,
+        resource: &Resource,
+        pusher: Option<PeriodicReader<E>>,
+    ) -> Result<Self, MetricsError> {
         let registry = Registry::new();
         // names are written out in the table
         let exporter = opentelemetry_prometheus::exporter()
@@ -76,65 +92,87 @@ impl Metrics {
             .without_units()
             .without_counter_suffixes()
             .scope_info_enabled(false)
+            // what is pushed says more of the process, and none of that is of use in a text that says where it is from
+            .without_target_info()
             .build()?;
-        let resource = Resource::builder_empty()
-            .with_service_name("anabranch")
-            .with_attributes([KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))])
-            .build();
-        let provider =
-            SdkMeterProvider::builder().with_resource(resource).with_reader(exporter).with_view(bounds).build();
+        let builder =
+            SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(exporter).with_view(bounds);
+        let provider = match pusher {
+            Some(pusher) => builder.with_reader(pusher).build(),
+            None => builder.build(),
+        };
         let meter = provider.meter("anabranch");
-        let latest = Arc::new(Latest { board: board.clone(), options, reading: Mutex::default() });
+        let latest = Arc::new(Latest { board: board.clone(), options, readings: Mutex::default() });
         for (at, instrument) in INSTRUMENTS.iter().enumerate() {
-            show(instrument, &meter, &latest, at == 0);
+            show(instrument, &meter, &latest, at);
         }
         let latency =
             INSTRUMENTS.iter().find(|instrument| instrument.name == LATENCY).map(|row| histogram(row, &meter));
         if let Some(latency) = latency {
             board.watch(move |posted| listen(posted, &latency));
         }
-        Ok(Self { registry, _provider: provider })
+        Ok(Self { registry, about: about()?, provider })
+    }
+
+    /// Pushes them once more, if they are pushed, and never again.
+    pub(super) fn shutdown(&self) -> OTelSdkResult {
+        self.provider.shutdown()
     }
 
     /// All metrics as they are now, as text for Prometheus. Takes some milliseconds where there are thousands of partitions.
     pub fn scrape(&self) -> Result<String, MetricsError> {
-        let families = self.registry.gather();
+        let mut families = self.registry.gather();
         if families.is_empty() {
             return Err(MetricsError::Nothing);
         }
+        families.extend(self.about.gather());
         Ok(TextEncoder::new().encode_to_string(&families)?)
     }
 }
 
-/// The last look at the board.
+/// Which service this is, as OpenTelemetry has it.
+fn about() -> Result<Registry, MetricsError> {
+    let registry = Registry::new();
+    let labels = [("service_name", "anabranch"), ("service_version", env!("CARGO_PKG_VERSION"))];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let info = Gauge::with_opts(Opts::new("target_info", "Target metadata").const_labels(labels.into()))?;
+    info.set(1.0);
+    registry.register(Box::new(info))?;
+    Ok(registry)
+}
+
+/// The last looks at the board: one who asks and one who pushes may look at the same time, each on a thread of its own.
 struct Latest {
     board: Arc<Board>,
     options: MetricsOptions,
-    reading: Mutex<Arc<Reading>>,
+    readings: Mutex<HashMap<ThreadId, Arc<Reading>>>,
 }
 
 impl Latest {
-    /// What was seen; `anew`: looks again before.
-    fn reading(&self, anew: bool) -> Arc<Reading> {
-        let seen = anew.then(|| Arc::new(Reading::take(&self.board, self.options.per_partition)));
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What was seen, for the row at this place of the table. The first one looks again before, and nothing is kept after the last.
+    fn reading(&self, at: usize) -> Arc<Reading> {
+        let seen = (at == 0).then(|| Arc::new(Reading::take(&self.board, self.options.per_partition)));
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let me = current().id();
         if let Some(seen) = seen {
-            *reading = seen;
+            readings.insert(me, seen);
         }
-        reading.clone()
+        let is_last = INSTRUMENTS.iter().rposition(|row| !matches!(row.values, Values::Told)) == Some(at);
+        let reading = if is_last { readings.remove(&me) } else { readings.get(&me).cloned() };
+        reading.unwrap_or_default()
     }
 }
 
-/// Has an instrument read when somebody asks. Instruments are read in the order of the table: `first` looks at the board,
-/// and the others show what it has seen. None of this may panic: nothing would be collected any more.
-fn show(instrument: &'static Instrument, meter: &Meter, latest: &Arc<Latest>, first: bool) {
+/// Has an instrument read when somebody asks. Instruments are read in the order of the table, in which it stands `at`: the
+/// first one looks at the board, and the others show what it has seen. None of this may panic: nothing would be collected any more.
+fn show(instrument: &'static Instrument, meter: &Meter, latest: &Arc<Latest>, at: usize) {
     let (name, unit, meaning) = (instrument.name, instrument.unit.ucum(), instrument.meaning);
     let latest = latest.clone();
     match (instrument.values, instrument.kind) {
         (Values::Told, _) | (_, Kind::Histogram) => {}
         (Values::Whole(read), kind) => {
             let callback = move |observer: &dyn AsyncInstrument<u64>| {
-                read(&latest.reading(first), &mut |values, number| {
+                read(&latest.reading(at), &mut |values, number| {
                     observer.observe(number, &labels(instrument, values));
                 });
             };
@@ -148,7 +186,7 @@ fn show(instrument: &'static Instrument, meter: &Meter, latest: &Arc<Latest>, fi
         }
         (Values::Real(read), kind) => {
             let callback = move |observer: &dyn AsyncInstrument<f64>| {
-                read(&latest.reading(first), &mut |values, number| {
+                read(&latest.reading(at), &mut |values, number| {
                     observer.observe(number, &labels(instrument, values));
                 });
             };

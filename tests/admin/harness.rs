@@ -16,6 +16,7 @@ use anabranch::config::load_str;
 use anabranch::engine::handle::{Keep, Load};
 use anabranch::engine::{Engine, Options, Standing};
 use anabranch::plan::switches::Switches;
+use anabranch::telemetry::{Metrics, MetricsOptions};
 use serde_json::Value;
 
 pub(super) const TOKEN: &str = "a-token-of-some-length";
@@ -182,7 +183,9 @@ fn begin(how: &How, written: Arc<Mutex<Vec<Switches>>>) -> (Engine, admin::Api) 
     let load: Load = Arc::new(move || mistakes.map_or_else(|| Ok(next.clone()), |why| Err(why.to_owned())));
     let standing = Standing { switches: Switches::default(), keep, load };
     let engine = Engine::start(&plan, Options::default(), Some(standing));
-    let api = admin::start(&plan.admin, engine.handle.clone().unwrap()).unwrap().unwrap();
+    let handle = engine.handle.clone().unwrap();
+    let metrics = Arc::new(Metrics::start(handle.board(), MetricsOptions::default()).unwrap());
+    let api = admin::start(&plan.admin, handle, metrics).unwrap().unwrap();
     (engine, api)
 }
 

@@ -11,6 +11,7 @@ use anabranch::config::load_str;
 use anabranch::engine::handle::Load;
 use anabranch::engine::{Engine, Options, Standing};
 use anabranch::plan::switches::Switches;
+use anabranch::telemetry::{Metrics, MetricsOptions};
 
 use super::harness::{How, Request, Served, eventually};
 
@@ -101,7 +102,9 @@ fn it_listens_where_the_plan_says_or_says_why_not() {
             let load: Load = Arc::new(move || Ok(unchanged.clone()));
             let standing = Standing { switches: Switches::default(), keep: Arc::new(|_| Ok(())), load };
             let engine = Engine::start(&plan, Options::default(), Some(standing));
-            let served = admin::start(&plan.admin, engine.handle.clone().unwrap());
+            let handle = engine.handle.clone().unwrap();
+            let metrics = Arc::new(Metrics::start(handle.board(), MetricsOptions::default()).unwrap());
+            let served = admin::start(&plan.admin, handle, metrics);
             served.map(|api| api.map(|api| api.address))
         })
     };

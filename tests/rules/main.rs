@@ -241,6 +241,7 @@ const REAL_TIME: &[(&str, &str)] = &[
     ("tests/support/standstill.rs", "how long a partition stands still is what it tells"),
     ("tests/support/watermarks.rs", "how long a watermark stands still is what it tells"),
     ("tests/end_to_end/outages.rs", "how long a broker stays down"),
+    ("tests/telemetry/absent.rs", "how long the end of a process takes is what it tells"),
     ("tests/chaos/load.rs", "how old its records are, which brokers look at"),
 ];
 

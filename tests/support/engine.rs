@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::config::Config;
 use super::log::Log;
 use super::meter::Meter;
-use super::process::{Tethered, resident_memory};
+use super::process::{Tethered, cpu_time, resident_memory};
 use super::{run_folder, seconds, throughout, within};
 
 /// What the process may hold besides the in-flight bytes.
@@ -152,6 +152,12 @@ impl Engine {
     pub fn memory(&self) -> Meter {
         let pid = self.process.pid();
         Meter::start(Duration::from_millis(200), move || resident_memory(pid).cast_signed())
+    }
+
+    /// The processor time that it has had.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+    pub fn cpu_time(&self) -> Duration {
+        cpu_time(self.process.pid())
     }
 
     /// Lets time pass in which it must not end.

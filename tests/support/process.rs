@@ -105,6 +105,14 @@ pub fn resident_memory(pid: u32) -> u64 {
     memory(pid, "VmRSS:")
 }
 
+/// The time that its threads have had, their own and the system's on their behalf; to a hundredth of a second.
+pub fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // after the name, which may hold anything, the times are 11th and 12th; Linux counts them in hundredths for everybody
+    let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+    Duration::from_millis(fields.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
+}
+
 fn memory(pid: u32, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or("0 kB");

@@ -408,4 +408,38 @@ pub(super) const REPEATED: &[(&str, &str, &str, &str)] = &[
         "src/kafka/client.rs",
         r#".set("enable.auto.offset.store", "false")"#,
     ),
+    ("ARCHITECTURE.md", "Queues hold 1,024 spans", "src/telemetry/push.rs", "const QUEUE: usize = 1_024;"),
+    (
+        "ARCHITECTURE.md",
+        "one a minute for what was lost",
+        "src/telemetry/outlet.rs",
+        "const TELL: Duration = Duration::from_secs(60);",
+    ),
+    (
+        "ARCHITECTURE.md",
+        "waits 5 s at the most",
+        "src/telemetry/push.rs",
+        "const GOODBYE: Duration = Duration::from_secs(5);",
+    ),
+    (
+        "README.md",
+        "A stop waits 5 s for it at the most",
+        "src/telemetry/push.rs",
+        "const GOODBYE: Duration = Duration::from_secs(5);",
+    ),
+    ("ARCHITECTURE.md", "of the first 1,000 records", "src/engine/trace.rs", "const MOST_LOOKED_AT: usize = 1_000;"),
+    ("ARCHITECTURE.md", "records, 32 at most", "src/engine/trace.rs", "const MOST_LINKS: usize = 32;"),
+    (
+        "config/default.yaml",
+        "15s (when left out)",
+        "src/plan/telemetry.rs",
+        "const INTERVAL: Duration = Duration::from_secs(15);",
+    ),
+    (
+        "config/default.yaml",
+        "10s (when left out)",
+        "src/plan/telemetry.rs",
+        "const TIMEOUT: Duration = Duration::from_secs(10);",
+    ),
+    ("config/default.yaml", "0.01 (when left out)", "src/plan/telemetry.rs", "const SAMPLE: f64 = 0.01;"),
 ];

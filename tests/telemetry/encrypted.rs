@@ -1,0 +1,38 @@
+//! A collector that is spoken to in secret, and one that is not who it ought to be.
+
+use serde_json::json;
+
+use crate::collector::{ARRIVAL, Collector};
+use crate::support::certificates::Certificates;
+use crate::support::cluster::regions;
+use crate::support::engine::Engine;
+use crate::support::{eventually, run_folder, seconds};
+use crate::work::{all_to, config, write_traced};
+
+#[test]
+fn telemetry_is_encrypted_and_goes_to_nobody_else() {
+    let regions = regions();
+    let topic = "telemetry.encrypted";
+    let source = regions.guangzhou.topic(topic).create(1);
+    write_traced(&source);
+    let certificates = Certificates::make(&run_folder());
+    let collector = Collector::start_encrypted(&certificates);
+    for (protocol, endpoint) in [("grpc", collector.grpc()), ("http", collector.http())] {
+        let endpoint = endpoint.replace("http://", "https://");
+        for (ca, is_right) in [(&certificates.stranger, false), (&certificates.ca, true)] {
+            let before = collector.logs().len();
+            let mut telemetry = all_to(&endpoint, protocol);
+            telemetry["otlp"]["ca"] = json!(ca);
+            let mut engine = Engine::run(&config(&regions, topic, &["shanghai"], telemetry));
+            if is_right {
+                eventually(ARRIVAL, "it arrives", || collector.logs().len() > before);
+            } else {
+                engine.wait_for_log(seconds(20), "it does not arrive", |line| {
+                    line["message"].as_str().unwrap_or_default().starts_with("telemetry does not arrive")
+                });
+            }
+            engine.drain().assert_code(0);
+            assert_eq!(collector.logs().len() > before, is_right, "{protocol}");
+        }
+    }
+}
