@@ -1,7 +1,7 @@
 //! Who may ask, and for what: looked at before anything else, for every path.
 //!
-//! Everything needs the token, where there is one, but for what is named as [`OPEN`]: a path that is spelled in some other way is
-//! not open.
+//! Everything needs the token, where there is one, but for what is named as [`OPEN`] and the console's files, which show nothing of the
+//! engine by themselves: a path that is spelled in some other way is not open.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::ask::{LONGEST_BODY, too_large};
 use super::connections::Connection;
+use super::console;
 use super::problem::Complaint;
 use super::server::State;
 
@@ -65,6 +66,10 @@ fn worded(error: &Error, path: &str) -> HttpResponse {
     }
 }
 
+fn is_open(path: &str) -> bool {
+    OPEN.contains(&path) || console::has(path)
+}
+
 fn check(request: &ServiceRequest, state: &State) -> Result<(), Complaint> {
     let headers = request.headers();
     if state.is_local {
@@ -73,7 +78,7 @@ fn check(request: &ServiceRequest, state: &State) -> Result<(), Complaint> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         check_origin(headers)?;
     }
-    if let Some(token) = state.token.as_ref().filter(|_| !OPEN.contains(&request.uri().path())) {
+    if let Some(token) = state.token.as_ref().filter(|_| !is_open(request.uri().path())) {
         check_token(headers, token.expose_secret())?;
     }
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());

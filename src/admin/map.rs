@@ -8,7 +8,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, HttpResponse, Resource, Responder, Route};
 
 use super::problem::Complaint;
-use super::{events, openapi, probes, reload, routes};
+use super::{console, events, history, openapi, probes, reload, routes};
 
 /// All that there is.
 pub(super) fn resources(config: &mut ServiceConfig) {
@@ -18,6 +18,7 @@ pub(super) fn resources(config: &mut ServiceConfig) {
         .service(read("/metrics", probes::metrics))
         .service(read("/api/v1/routes", routes::list))
         .service(read("/api/v1/routes/{route}", routes::show))
+        .service(read("/api/v1/routes/{route}/history", history::show))
         .service(post("/api/v1/routes/{route}/start", routes::start))
         .service(post("/api/v1/routes/{route}/stop", routes::stop))
         .service(post("/api/v1/routes/{route}/targets/{target}/pause", routes::pause))
@@ -36,10 +37,12 @@ pub(super) fn resources(config: &mut ServiceConfig) {
                 .default_service(other_methods("GET")),
         )
         .service(read("/api/v1/openapi.json", openapi::show))
+        .configure(console::resources)
         .default_service(web::to(nothing_here));
 }
 
-fn read<F, Args>(path: &str, handler: F) -> Resource
+/// What is there for GET, and so for HEAD.
+pub(super) fn read<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,

@@ -3,7 +3,7 @@
 //! A request passes, in this order:
 //! - `connections`: a connection that nothing goes over is cut.
 //! - `guard`: the host that is asked for, who asks from where, the token, the size.
-//! - `map`: the path and the method; what stands there is in `probes`, `routes`, `events` and `openapi`.
+//! - `map`: the path and the method; what stands there is in `probes`, `routes`, `history`, `events` and `openapi`, and in `console`.
 //! - `ask`: the query and the body.
 //!
 //! Whatever is wrong is told as a [`problem`].
@@ -11,8 +11,10 @@
 mod ask;
 pub mod client;
 mod connections;
+mod console;
 mod events;
 mod guard;
+mod history;
 mod map;
 mod openapi;
 mod probes;

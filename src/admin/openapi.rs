@@ -9,7 +9,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::{events, guard, probes, problem, reload, routes};
+use super::{events, guard, history, probes, problem, reload, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,6 +26,7 @@ use super::{events, guard, probes, problem, reload, routes};
         routes::resume,
         routes::throttle,
         reload::reload,
+        history::show,
         events::list,
         events::stream,
         show,

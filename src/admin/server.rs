@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::ask::LONGEST_BODY;
 use super::connections::Connections;
+use super::history::History;
 use super::{guard, map};
 use crate::engine::handle::Handle;
 use crate::plan::Admin;
@@ -34,6 +35,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct State {
     pub(super) handle: Handle,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) history: Arc<History>,
     pub(super) token: Option<SecretString>,
     /// Whether it is protected by being reached from this machine alone.
     pub(super) is_local: bool,
@@ -61,8 +63,10 @@ impl Api {
 /// taken. Must be called within an actix system; the API has a thread of its own.
 pub fn start(admin: &Admin, handle: Handle, metrics: Arc<Metrics>) -> io::Result<Option<Api>> {
     let Some(listen) = admin.listen else { return Ok(None) };
+    let history = History::kept(handle.board());
     let state = Data::new(State {
         handle,
+        history,
         metrics,
         token: admin.token.clone(),
         is_local: admin.token.is_none() && listen.ip().is_loopback(),

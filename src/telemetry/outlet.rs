@@ -4,7 +4,6 @@
 //! dropped and counted, and each request ends after its time, whatever the other side does.
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -82,17 +81,12 @@ impl Outlet {
 
     /// Waits for an export, but not for ever, and says what is to be said of it. `items`: what it takes along from the queue.
     async fn watch(&self, items: usize, export: impl Future<Output = OTelSdkResult>) -> OTelSdkResult {
-        let limit = {
+        let export = {
             // the thread is the SDK's, and knows no clock
             let _entered = self.runtime.enter();
-            tokio::time::sleep(self.limit)
+            tokio::time::timeout(self.limit, export)
         };
-        let (export, limit) = (pin!(export), pin!(limit));
-        let result = tokio::select! {
-            biased;
-            result = export => result,
-            () = limit => Err(OTelSdkError::Timeout(self.limit)),
-        };
+        let result = export.await.unwrap_or(Err(OTelSdkError::Timeout(self.limit)));
         self.waiting.fetch_sub(items, Relaxed);
         if result.is_err() {
             self.lost.fetch_add(items as u64, Relaxed);

@@ -76,7 +76,9 @@ fn what_is_not_there_is_not_found() {
     refused(
         &served,
         &[
-            (get("/"), 404, nothing),
+            (get("/index.html"), 404, nothing),
+            (get("/console"), 404, nothing),
+            (get("/console/../healthz"), 404, nothing),
             (get("/api"), 404, nothing),
             (get("/api/v1"), 404, nothing),
             (get("/api/v2/routes"), 404, nothing),

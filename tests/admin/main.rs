@@ -3,6 +3,7 @@
 
 mod bad_requests;
 mod client;
+mod console;
 mod contract;
 mod description;
 mod harness;

@@ -41,7 +41,7 @@ fn all_of_it_arrives(topic: &str, protocol: &str) {
     the_traces_tell_what_became_of_the_batch(&collector, topic);
     the_metrics_are_those_of_the_page(&collector, &api);
     let finished = engine.drain().assert_code(0);
-    the_logs_are_those_of_standard_error(&collector, &finished.log().lines().to_vec());
+    the_logs_are_those_of_standard_error(&collector, finished.log().lines());
     assert!(!finished.output().contains("hunter2"));
 
     for cluster in [regions.shanghai, regions.beijing] {
@@ -118,7 +118,7 @@ fn the_process_says_who_it_is(about: &Value) {
 type Series = BTreeMap<String, BTreeSet<BTreeMap<String, String>>>;
 
 fn series_of_the_page(text: &str) -> Series {
-    let sample = regex::Regex::new(r#"(?m)^(\w+)(?:\{(.*)\})? \S+$"#).unwrap();
+    let sample = regex::Regex::new(r"(?m)^(\w+)(?:\{(.*)\})? \S+$").unwrap();
     let label = regex::Regex::new(r#"(\w+)="([^"]*)""#).unwrap();
     let mut series = Series::new();
     for found in sample.captures_iter(text) {
