@@ -64,11 +64,12 @@ enum Endpoint {
 impl Otlp {
     /// Where a signal goes to, if anywhere.
     fn push(&self, signal: Signal, environment: &Environment<'_>) -> Option<Push> {
-        let wanted = match &self.signals {
-            Some(signals) => signals.contains(&signal),
-            None => environment.wants(signal),
+        let wanted = match (&self.endpoint, &self.signals) {
+            (Some(Endpoint::Off), _) => false,
+            (_, Some(signals)) => signals.contains(&signal),
+            (_, None) => environment.wants(signal),
         };
-        if !wanted || matches!(self.endpoint, Some(Endpoint::Off)) {
+        if !wanted {
             return None;
         }
         let protocol = self.protocol.or_else(|| environment.protocol(signal)).unwrap_or(Protocol::Grpc);
