@@ -32,7 +32,7 @@ use regex::Regex;
 
 pub use self::mistake::{Mistake, Mistakes};
 
-use self::mistake::{Read, Refusal, Report, quoted};
+use self::mistake::{Read, Report};
 use self::reader::{Field, Section};
 use self::retry::Retry;
 use self::route::Process;
@@ -130,13 +130,8 @@ fn read_plan(
 }
 
 fn read_reload(field: &Field<'_>) -> Read<Reload> {
-    const HINT: &str = "write on_request or watch";
-    let read = field.parsed(HINT, |text| match text {
-        "on_request" => Ok(Reload::OnRequest),
-        "watch" => Ok(Reload::Watch),
-        text => Err(Refusal::new(format!("{} is neither on_request nor watch", quoted(text)), HINT)),
-    })?;
-    Ok(read.unwrap_or_default())
+    let read = field.choice(&[Reload::OnRequest, Reload::Watch].map(|reload| (reload.name(), reload)));
+    Ok(read?.unwrap_or_default())
 }
 
 fn read_limits(root: &Section<'_>) -> Read<Limits> {

@@ -56,24 +56,23 @@ pub(super) async fn stream(state: Data<State>, request: HttpRequest) -> Result<H
 /// A filter by names that are known: by others there would be nothing, without a word. An empty name filters nothing.
 fn filter(handle: &Handle, route: Option<String>, target: Option<String>) -> Result<EventFilter, Complaint> {
     let given = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|text| name(&text));
-    let (route, target) = (given(route), given(target));
-    let asked = EventFilter { route: route.clone(), target: target.clone() };
+    let asked = EventFilter { route: given(route), target: given(target) };
     if !handle.events().newest(&asked, 1).is_empty() {
         return Ok(asked); // it may be none any more, and something is known of it all the same
     }
-    let routes = match &route {
+    let routes = match &asked.route {
         Some(route) => vec![handle.route(route)?.route],
         None => handle.routes().routes,
     };
-    if let Some(target) = &target {
+    if let Some(target) = &asked.target {
         let mut known: Vec<&str> =
             routes.iter().flat_map(|route| &route.targets).map(|target| target.name.as_str()).collect();
         known.sort_unstable();
         known.dedup();
         if !known.contains(&target.as_str()) {
             let hint = format!("the targets are: {}", known.join(", "));
-            return Err(match route {
-                Some(route) => Refusal::UnknownTarget { route, name: target.clone(), hint }.into(),
+            return Err(match &asked.route {
+                Some(route) => Refusal::UnknownTarget { route: route.clone(), name: target.clone(), hint }.into(),
                 None => Complaint::new(StatusCode::NOT_FOUND, format!("no route has a target {target}; {hint}")),
             });
         }

@@ -1,10 +1,11 @@
 //! The config is read again.
 
-use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json};
 
 use super::problem::Complaint;
+use super::routes::see_through;
 use super::server::State;
+use crate::engine::handle::Handle;
 use crate::engine::view::ChangesView;
 
 /// Reads the config again, and follows what differs, which is not waited for. A config that is wrong changes nothing.
@@ -14,9 +15,6 @@ use crate::engine::view::ChangesView;
         (status = 422, description = "It is wrong, and changes nothing.", body = super::problem::Problem,
             content_type = "application/problem+json")))]
 pub(super) async fn reload(state: Data<State>) -> Result<Json<ChangesView>, Complaint> {
-    let handle = state.handle.clone();
-    // it is seen through whether or not somebody still waits for the answer
-    let done = actix_web::rt::spawn(async move { handle.reload().await }).await;
-    let lost = |_| Complaint::new(StatusCode::INTERNAL_SERVER_ERROR, "it was lost: look at the events");
-    Ok(Json(ChangesView { changes: done.map_err(lost)?? }))
+    let reload = async |handle: Handle| handle.reload().await;
+    Ok(Json(ChangesView { changes: see_through(&state, reload, "it was lost: look at the events").await? }))
 }

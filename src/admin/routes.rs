@@ -85,14 +85,23 @@ async fn hold(state: &State, names: &(String, String), paused: bool) -> Ordered 
     order(state, route.clone(), async move |handle| handle.pause(&route, &target, paused).await).await
 }
 
-/// Gives an order, and sees it through whether or not somebody still waits for the answer: one that is written down and not followed
-/// would be followed by the next start.
+/// Gives an order, and says how its route is then.
 async fn order<F>(state: &State, route: String, order: F) -> Ordered
 where
     F: AsyncFnOnce(Handle) -> Result<(), Refusal> + 'static,
 {
+    see_through(state, order, "the order was lost: look how the route is").await?;
+    Ok(Json(state.handle.route(&route)?.route))
+}
+
+/// Has the engine do something, and sees it through whether or not somebody still waits for the answer: what is written down and not
+/// followed would be followed by the next start. `lost`: what is said where nobody knows what came of it.
+pub(super) async fn see_through<F, T>(state: &State, order: F, lost: &str) -> Result<T, Complaint>
+where
+    F: AsyncFnOnce(Handle) -> Result<T, Refusal> + 'static,
+    T: 'static,
+{
     let handle = state.handle.clone();
     let done = actix_web::rt::spawn(async move { order(handle).await }).await;
-    done.map_err(|_| Complaint::new(StatusCode::INTERNAL_SERVER_ERROR, "the order was lost: look how the route is"))??;
-    Ok(Json(state.handle.route(&route)?.route))
+    Ok(done.map_err(|_| Complaint::new(StatusCode::INTERNAL_SERVER_ERROR, lost))??)
 }

@@ -41,11 +41,10 @@ impl Route {
         }
     }
 
-    /// Divides the route's budget among its targets; what is in flight stays so.
+    /// Divides the route's budget among its targets, once its own gate has it; what is in flight stays so.
     fn divide(&mut self) {
         let (plan, flow) = (&self.params.plan, &self.params.flow);
         let (shared, own) = plan.shares();
-        flow.resize(&self.params.lasting.gate, plan.in_flight);
         flow.resize(&self.shared, shared);
         self.judge.resize(shared);
         for cast in self.targets.iter().filter_map(|slot| slot.cast.as_ref()) {
