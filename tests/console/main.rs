@@ -1,7 +1,8 @@
 //! The web console in a real browser (headless Chromium through Playwright), on a running engine between real brokers.
 //!
 //! What the browser does is in the Python files beside this one. A script asks the test for what a page can't do, such as stopping the
-//! engine. Tests run side by side, as they wait most of the time; so each has a route of its own name. `tests/run` fetches what they need; `tests/console/screenshots` makes the pictures of the README.
+//! engine. Tests take turns, as several browsers beside several engines are more than two cores can do in time. `tests/run` fetches what
+//! they need; `tests/console/screenshots` makes the pictures of the README.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "real brokers keep real time")]
 #![allow(unreachable_pub, dead_code, reason = "the support is shared with the end-to-end tests")]
