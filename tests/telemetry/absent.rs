@@ -1,10 +1,10 @@
-//! A collector that is not there, and one that takes connections and never answers: neither costs throughput, memory or time.
+//! A receiver that is not there, and one that takes connections and never answers: neither costs throughput, memory or time.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::collector::{ARRIVAL, BlackHole, Collector, nobody, ports_for_later};
+use crate::receiver::{ARRIVAL, BlackHole, Receiver, nobody, ports_for_later};
 use crate::support::cluster::{Regions, regions};
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
@@ -116,19 +116,19 @@ fn a_collector_that_comes_later_is_told_once_and_then_heard() {
     eventually(seconds(20), "each signal says that it does not arrive", || about(&engine.log(), failed) == all);
     engine.keeps_running(seconds(5));
     assert_eq!(about(&engine.log(), failed), all, "once");
-    let collector = Collector::start_at(ports);
+    let receiver = Receiver::start_at(ports);
     let again = "telemetry arrives again";
     // a log record has to be there to be sent: this one's are
     eventually(seconds(30), "metrics and traces arrive again", || {
         let signals = about(&engine.log(), again);
         ["metrics", "traces"].iter().all(|signal| signals.iter().any(|known| known == signal))
     });
-    eventually(ARRIVAL, "spans arrive", || !collector.spans().is_empty());
+    eventually(ARRIVAL, "spans arrive", || !receiver.spans().is_empty());
     let written = load.stop();
     source.wait_for("shanghai");
     let finished = engine.drain().assert_code(0);
     eventually(ARRIVAL, "the last words arrive", || {
-        collector.logs().iter().any(|(_, record)| record["body"]["stringValue"] == "engine stopped")
+        receiver.logs().iter().any(|(_, record)| record["body"]["stringValue"] == "engine stopped")
     });
     assert!(about(&finished.log(), again).len() <= 3 && about(&finished.log(), failed).len() == 3);
     assert!(!about(&finished.log(), "telemetry was dropped").is_empty(), "what was lost is told");

@@ -1,10 +1,10 @@
-//! Metrics, logs and traces arrive at a collector, by gRPC and by HTTP, and records are as they were.
+//! Metrics, logs and traces arrive at a receiver, by gRPC and by HTTP, and records are as they were.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::collector::{ARRIVAL, Collector, attributes, list};
+use crate::receiver::{ARRIVAL, Receiver, attributes, list};
 use crate::support::api::Api;
 use crate::support::cluster::regions;
 use crate::support::engine::Engine;
@@ -24,10 +24,10 @@ fn all_of_it_arrives_by_http_and_records_are_as_they_were() {
 
 fn all_of_it_arrives(topic: &str, protocol: &str) {
     let regions = regions();
-    let collector = Collector::start();
+    let receiver = Receiver::start();
     let source = regions.guangzhou.topic(topic).create(2);
     write_traced(&source);
-    let endpoint = if protocol == "grpc" { collector.grpc() } else { collector.http() };
+    let endpoint = if protocol == "grpc" { receiver.grpc() } else { receiver.http() };
     let mut telemetry = all_to(&endpoint, protocol);
     telemetry["resource"] = json!({ "deployment.environment.name": "test" });
     telemetry["otlp"]["headers"] = json!({ "authorization": "Bearer hunter2" });
@@ -38,10 +38,10 @@ fn all_of_it_arrives(topic: &str, protocol: &str) {
         source.wait_for(target);
     }
 
-    the_traces_tell_what_became_of_the_batch(&collector, topic);
-    the_metrics_are_those_of_the_page(&collector, &api);
+    the_traces_tell_what_became_of_the_batch(&receiver, topic);
+    the_metrics_are_those_of_the_page(&receiver, &api);
     let finished = engine.drain().assert_code(0);
-    the_logs_are_those_of_standard_error(&collector, finished.log().lines());
+    the_logs_are_those_of_standard_error(&receiver, finished.log().lines());
     assert!(!finished.output().contains("hunter2"));
 
     for cluster in [regions.shanghai, regions.beijing] {
@@ -55,7 +55,7 @@ fn all_of_it_arrives(topic: &str, protocol: &str) {
     }
 }
 
-fn the_traces_tell_what_became_of_the_batch(collector: &Collector, topic: &str) {
+fn the_traces_tell_what_became_of_the_batch(receiver: &Receiver, topic: &str) {
     let is_root = |span: &Value| span["name"] == format!("process {topic}");
     let linked = |span: &&Value| is_root(span) && !list(&span["links"]).is_empty();
     let sends = |spans: &[Value], root: &Value| -> Vec<Value> {
@@ -63,12 +63,12 @@ fn the_traces_tell_what_became_of_the_batch(collector: &Collector, topic: &str) 
         spans.iter().filter(child).cloned().collect()
     };
     let found = within(ARRIVAL, || {
-        let spans: Vec<Value> = collector.spans().into_iter().map(|(_, span)| span).collect();
+        let spans: Vec<Value> = receiver.spans().into_iter().map(|(_, span)| span).collect();
         let root = spans.iter().find(linked)?.clone();
         let sends = sends(&spans, &root);
         (sends.len() == 2).then_some((root, sends))
     });
-    let (root, sends) = found.unwrap_or_else(|| panic!("no trace of the batch: {:#?}", collector.spans()));
+    let (root, sends) = found.unwrap_or_else(|| panic!("no trace of the batch: {:#?}", receiver.spans()));
 
     let links = list(&root["links"]);
     assert_eq!(links.len(), 1, "what is nonsense is ignored: {links:?}");
@@ -101,7 +101,7 @@ fn the_traces_tell_what_became_of_the_batch(collector: &Collector, topic: &str) 
         let (began, ended) = (time(send, "startTimeUnixNano"), time(send, "endTimeUnixNano"));
         assert!(time(&root, "startTimeUnixNano") <= began && began <= ended && ended <= time(&root, "endTimeUnixNano"));
     }
-    the_process_says_who_it_is(&collector.spans()[0].0);
+    the_process_says_who_it_is(&receiver.spans()[0].0);
 }
 
 fn the_process_says_who_it_is(about: &Value) {
@@ -147,30 +147,28 @@ fn series_that_were_pushed(metrics: &[Value]) -> Series {
     series
 }
 
-fn the_metrics_are_those_of_the_page(collector: &Collector, api: &Api) {
+fn the_metrics_are_those_of_the_page(receiver: &Receiver, api: &Api) {
     let mut last = (Series::new(), Series::new());
     eventually(ARRIVAL, "what is pushed has the names and series of the page", || {
         let page = series_of_the_page(&api.metrics());
-        last = (page, series_that_were_pushed(&collector.last_metrics().1));
+        last = (page, series_that_were_pushed(&receiver.last_metrics().1));
         last.0 == last.1 && last.0.len() > 15
     });
-    let (count, _) = collector.last_metrics();
-    eventually(seconds(10), "they are pushed each second", || collector.last_metrics().0 >= count + 3);
+    let (count, _) = receiver.last_metrics();
+    eventually(seconds(10), "they are pushed each second", || receiver.last_metrics().0 >= count + 3);
     let records = |metrics: &[Value]| {
         let metric = metrics.iter().find(|metric| metric["name"] == "anabranch_source_records_total")?;
         assert_eq!((&metric["unit"], &metric["sum"]["isMonotonic"]), (&json!("{record}"), &json!(true)));
         metric["sum"]["dataPoints"][0]["asInt"].as_str()?.parse::<i64>().ok()
     };
-    assert_eq!(records(&collector.last_metrics().1), Some(5));
-    the_process_says_who_it_is(&collector.metrics()[0].0);
+    assert_eq!(records(&receiver.last_metrics().1), Some(5));
+    the_process_says_who_it_is(&receiver.metrics()[0].0);
 }
 
-fn the_logs_are_those_of_standard_error(collector: &Collector, lines: &[Value]) {
+fn the_logs_are_those_of_standard_error(receiver: &Receiver, lines: &[Value]) {
     let stopped = |body: &Value| body["stringValue"] == "engine stopped";
-    eventually(ARRIVAL, "the last line arrives", || {
-        collector.logs().iter().any(|(_, record)| stopped(&record["body"]))
-    });
-    let records = collector.logs();
+    eventually(ARRIVAL, "the last line arrives", || receiver.logs().iter().any(|(_, record)| stopped(&record["body"])));
+    let records = receiver.logs();
     for (about, record) in &records {
         the_process_says_who_it_is(about);
         assert!(record["scope"].as_str().unwrap().starts_with("anabranch"), "{record}");

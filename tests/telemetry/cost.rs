@@ -1,4 +1,4 @@
-//! What being watched costs at full speed: processor time with metrics scraped every 5 s, all three signals pushed to a collector and one
+//! What being watched costs at full speed: processor time with metrics scraped every 5 s, all three signals pushed to a receiver and one
 //! batch in a hundred traced, beside that without any of it.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::collector::Collector;
+use crate::receiver::Receiver;
 use crate::support::api::Api;
 use crate::support::cluster::{Cluster, Options};
 use crate::support::records::Bulk;
@@ -44,10 +44,10 @@ fn cost_of_being_watched_at_full_speed() {
     let options =
         Options { properties: vec![("log.segment.delete.delay.ms".into(), "0".into())], ..Options::default() };
     let [here, there] = ["cost-source", "cost-target"].map(|name| Cluster::start_with(name, &options));
-    let collector = Collector::start();
+    let receiver = Receiver::start();
     let source = here.topic("cost").create(4);
     source.fill(records, Bulk::over(4));
-    let watched = json!({ "otlp": { "endpoint": collector.grpc() } });
+    let watched = json!({ "otlp": { "endpoint": receiver.grpc() } });
     let mut copied = 0;
     let mut run = |telemetry: &Value, is_watched: bool| -> Duration {
         copied += 1;
@@ -70,6 +70,6 @@ fn cost_of_being_watched_at_full_speed() {
     let ratio = median(all.iter().copied()) / median(plain.iter().copied());
     println!("processor seconds for {records} records: without {plain:.2?}, with {all:.2?}");
     println!("medians {:.2} and {:.2}: {ratio:.4} times", median(plain.iter().copied()), median(all.iter().copied()));
-    assert!(!collector.spans().is_empty() && collector.last_metrics().0 > 1, "it was not watched at all");
+    assert!(!receiver.spans().is_empty() && receiver.last_metrics().0 > 1, "it was not watched at all");
     assert!(ratio <= MOST, "{ratio}");
 }

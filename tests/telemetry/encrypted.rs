@@ -1,8 +1,8 @@
-//! A collector that is spoken to in secret, and one that is not who it ought to be.
+//! A receiver that is spoken to in secret, and one that is not who it ought to be.
 
 use serde_json::json;
 
-use crate::collector::{ARRIVAL, Collector};
+use crate::receiver::{ARRIVAL, Receiver};
 use crate::support::certificates::Certificates;
 use crate::support::cluster::regions;
 use crate::support::engine::Engine;
@@ -16,16 +16,16 @@ fn telemetry_is_encrypted_and_goes_to_nobody_else() {
     let source = regions.guangzhou.topic(topic).create(1);
     write_traced(&source);
     let certificates = Certificates::make(&run_folder());
-    let collector = Collector::start_encrypted(&certificates);
-    for (protocol, endpoint) in [("grpc", collector.grpc()), ("http", collector.http())] {
+    let receiver = Receiver::start_encrypted(&certificates);
+    for (protocol, endpoint) in [("grpc", receiver.grpc()), ("http", receiver.http())] {
         let endpoint = endpoint.replace("http://", "https://");
         for (ca, is_right) in [(&certificates.stranger, false), (&certificates.ca, true)] {
             let run = format!("{protocol} {is_right}");
             let mut telemetry = all_to(&endpoint, protocol);
             telemetry["otlp"]["ca"] = json!(ca);
             telemetry["resource"] = json!({ "test.run": run });
-            // the collector writes down what it gets a moment later
-            let is_heard = || collector.logs().iter().any(|(process, _)| process["test.run"] == json!(run));
+            // the receiver writes down what it gets a moment later
+            let is_heard = || receiver.logs().iter().any(|(process, _)| process["test.run"] == json!(run));
             let mut engine = Engine::run(&config(&regions, topic, &["shanghai"], telemetry));
             if is_right {
                 eventually(ARRIVAL, "it arrives", is_heard);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::collector::{ARRIVAL, Collector};
+use crate::receiver::{ARRIVAL, Receiver};
 use crate::support::cluster::regions;
 use crate::support::engine::{Engine, Finished};
 use crate::support::{eventually, run_folder, seconds};
@@ -12,7 +12,7 @@ use crate::work::{config, write_traced};
 fn the_usual_variables_are_enough_to_be_heard() {
     let regions = regions();
     let topic = "telemetry.variables";
-    let collector = Collector::start();
+    let receiver = Receiver::start();
     let source = regions.guangzhou.topic(topic).create(1);
     write_traced(&source);
     // nobody reaches it: what is pushed does not need the API
@@ -20,10 +20,10 @@ fn the_usual_variables_are_enough_to_be_heard() {
     let engine = Engine::run_with(
         &config,
         &[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.http()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.http()),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
             // a signal has a way of its own
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &collector.grpc()),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &receiver.grpc()),
             ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter2"),
@@ -35,10 +35,10 @@ fn the_usual_variables_are_enough_to_be_heard() {
     );
     source.wait_for("shanghai");
     eventually(ARRIVAL, "all three signals arrive", || {
-        !collector.spans().is_empty() && !collector.logs().is_empty() && collector.last_metrics().0 > 3
+        !receiver.spans().is_empty() && !receiver.logs().is_empty() && receiver.last_metrics().0 > 3
     });
     let finished = engine.drain().assert_code(0);
-    for (about, _) in [collector.spans(), collector.logs(), collector.metrics()].into_iter().flatten() {
+    for (about, _) in [receiver.spans(), receiver.logs(), receiver.metrics()].into_iter().flatten() {
         assert_eq!((&about["service.name"], &about["zone"]), (&json!("copier"), &json!("a,b")));
     }
     assert_eq!(warnings(&finished), Vec::<String>::new());
@@ -49,7 +49,7 @@ fn the_usual_variables_are_enough_to_be_heard() {
 fn a_variable_that_makes_no_sense_is_told_and_stops_nothing() {
     let regions = regions();
     let topic = "telemetry.nonsense";
-    let collector = Collector::start();
+    let receiver = Receiver::start();
     let source = regions.guangzhou.topic(topic).create(1);
     write_traced(&source);
     let config = config(&regions, topic, &["shanghai"], json!({}));
@@ -63,7 +63,7 @@ fn a_variable_that_makes_no_sense_is_told_and_stops_nothing() {
     ];
     let file = run_folder().join("nonsense.yaml");
     config.write(&file);
-    let endpoint = collector.grpc();
+    let endpoint = receiver.grpc();
     let variables: Vec<_> = bad.into_iter().chain([("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())]).collect();
     let checked =
         Engine::start(&["check", "--config", file.to_str().unwrap()], &variables).wait(seconds(10)).assert_code(0);
@@ -77,24 +77,24 @@ fn a_variable_that_makes_no_sense_is_told_and_stops_nothing() {
     }
     assert_eq!(told.len(), bad.len(), "{told:?}");
     assert!(!finished.output().contains("hunter2"));
-    assert!(!collector.logs().is_empty(), "it goes where all signals go");
+    assert!(!receiver.logs().is_empty(), "it goes where all signals go");
 }
 
 #[test]
 fn all_pushing_can_be_switched_off_for_a_machine() {
     let regions = regions();
     let topic = "telemetry.disabled";
-    let collector = Collector::start();
+    let receiver = Receiver::start();
     let source = regions.guangzhou.topic(topic).create(1);
     write_traced(&source);
-    let telemetry = crate::work::all_to(&collector.grpc(), "grpc");
+    let telemetry = crate::work::all_to(&receiver.grpc(), "grpc");
     let config = config(&regions, topic, &["shanghai"], telemetry);
     let mut engine = Engine::run_with(&config, &[("OTEL_SDK_DISABLED", "true")]);
     source.wait_for("shanghai");
     // long enough that something would have been sent
     engine.keeps_running(seconds(3));
     engine.drain().assert_code(0);
-    assert!(collector.logs().is_empty() && collector.spans().is_empty() && collector.metrics().is_empty());
+    assert!(receiver.logs().is_empty() && receiver.spans().is_empty() && receiver.metrics().is_empty());
 }
 
 fn warnings(finished: &Finished) -> Vec<String> {

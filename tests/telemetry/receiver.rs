@@ -1,4 +1,5 @@
-//! A real OpenTelemetry collector, which writes what it takes into files; and receivers that are none.
+//! A receiver of OTLP, on gRPC's own server and OpenTelemetry's own messages, which writes what it takes into files; and others that
+//! take nothing.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -13,8 +14,8 @@ use crate::support::certificates::Certificates;
 use crate::support::process::Tethered;
 use crate::support::{run_folder, seconds, within};
 
-/// A collector that listens for gRPC and for HTTP.
-pub struct Collector {
+/// A receiver that listens for gRPC and for HTTP.
+pub struct Receiver {
     grpc: u16,
     http: u16,
     folder: TempDir,
@@ -31,7 +32,7 @@ fn is_open(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-impl Collector {
+impl Receiver {
     /// One that listens.
     pub fn start() -> Self {
         Self::launch(free_ports(), None)
@@ -48,36 +49,20 @@ impl Collector {
     }
 
     fn launch([grpc, http]: [u16; 2], certificates: Option<&Certificates>) -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/collector/collector");
-        assert!(program.exists(), "there is no {}: tests/run builds it", program.display());
-        let folder = tempfile::Builder::new().prefix("collector-").tempdir_in(run_folder()).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join("target/python/bin/python");
+        assert!(python.exists(), "there is no {}: tests/run brings it", python.display());
+        let folder = tempfile::Builder::new().prefix("receiver-").tempdir_in(run_folder()).unwrap();
         let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        let pipeline = |signal: &str| json!({ "receivers": ["otlp"], "exporters": [format!("file/{signal}")] });
-        let exporter = |signal: &str| json!({ "path": file(signal), "flush_interval": "100ms" });
-        let listener = |port: u16| match certificates {
-            // key and certificate stand in one file
-            Some(Certificates { broker, .. }) => {
-                json!({ "endpoint": format!("127.0.0.1:{port}"), "tls": { "cert_file": broker, "key_file": broker } })
-            }
-            None => json!({ "endpoint": format!("127.0.0.1:{port}") }),
-        };
-        let config = json!({
-            "receivers": { "otlp": { "protocols": { "grpc": listener(grpc), "http": listener(http) } } },
-            "exporters": {
-                "file/metrics": exporter("metrics"), "file/logs": exporter("logs"), "file/traces": exporter("traces"),
-            },
-            "service": {
-                "telemetry": { "metrics": { "level": "none" } },
-                "pipelines": { "metrics": pipeline("metrics"), "logs": pipeline("logs"), "traces": pipeline("traces") },
-            },
-        });
-        std::fs::write(file("config.yaml"), config.to_string()).unwrap();
-        let mut command = Command::new(program);
-        command.args(["--config", &file("config.yaml")]);
+        let mut command = Command::new(python);
+        command.arg(root.join("tests/telemetry/receiver.py"));
+        command.args([grpc.to_string(), http.to_string()]).arg(folder.path());
+        // key and certificate stand in one file
+        command.args(certificates.map(|certificates| &certificates.broker));
         let mut process = Tethered::spawn(&command, Path::new(&file("stdout")), Path::new(&file("stderr")));
         let open = within(seconds(30), || (is_open(grpc) && is_open(http)).then_some(()));
         let log = || std::fs::read_to_string(file("stderr")).unwrap();
-        assert!(open.is_some() && process.ended().is_none(), "the collector does not listen:\n{}", log());
+        assert!(open.is_some() && process.ended().is_none(), "the receiver does not listen:\n{}", log());
         Self { grpc, http, folder, _process: process }
     }
 
@@ -202,7 +187,7 @@ impl BlackHole {
     }
 }
 
-/// Ports for a collector that comes later.
+/// Ports for a receiver that comes later.
 pub fn ports_for_later() -> [u16; 2] {
     free_ports()
 }
