@@ -31,6 +31,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(15);
 /// How long it takes to leave, at the most.
 const LEAVING: Duration = Duration::from_secs(3);
+/// How long a member that lost its place waits, beyond a session, until it is given something again. Where the coordinator went
+/// away at the wrong moment, a client may not find back into the group by itself: then another one asks.
+const REGAIN: Duration = Duration::from_secs(20);
 
 /// What a member is told.
 #[derive(Debug)]
@@ -207,8 +210,11 @@ struct Joined {
     classic: bool,
     held: HashMap<TopicPartition, u64>,
     taken: Option<Taken>,
+    session: Duration,
     /// It lost its place, has left, and joins again once it holds nothing any more.
     anew: bool,
+    /// It lost its place, and is replaced by another client if it is given nothing until then.
+    regains_until: Option<Instant>,
 }
 
 /// Partitions that have to be given back together.
@@ -293,7 +299,8 @@ impl Worker {
         let classic = config.get("group.protocol") == Some("classic");
         tracing::info!(group = %self.terms.group, cluster = %cluster.alias, session_s = session.as_secs_f64(),
             protocol = config.get("group.protocol"), "joining");
-        let joined = Joined { member, classic, held: HashMap::new(), taken: None, anew: false };
+        let joined =
+            Joined { member, classic, held: HashMap::new(), taken: None, session, anew: false, regains_until: None };
         joined.subscribe(&self.topics);
         Ok(joined)
     }
@@ -302,8 +309,12 @@ impl Worker {
         let Some(joined) = &mut self.joined else { return };
         match told {
             Told::Given(partitions) => {
+                // as a client that has got stuck
+                #[cfg(feature = "failpoints")]
+                fail::fail_point!("regain", joined.regains_until.is_some(), |_| ());
                 let given = joined.take(&partitions, &mut self.assignments, &self.lease);
                 if !given.is_empty() {
+                    joined.regains_until = None;
                     tell(&self.sink, MemberEvent::Given(given));
                 }
             }
@@ -357,6 +368,7 @@ impl Worker {
         joined.anew = true;
         joined.member.leave();
         if had {
+            joined.regains_until = Some(Instant::now() + joined.session + REGAIN);
             tell(&self.sink, MemberEvent::Lost(why.to_owned()));
         }
     }
@@ -385,7 +397,9 @@ impl Worker {
     /// What nobody says: that the lease has run out, that partitions were not given back in time, that it may join again.
     fn look(&mut self) {
         let Some(joined) = &mut self.joined else { return };
-        if joined.anew {
+        if joined.regains_until.is_some_and(|at| Instant::now() >= at) {
+            self.replace();
+        } else if joined.anew {
             if joined.member.holds_nothing() {
                 joined.anew = false;
                 self.lease.end();
@@ -395,6 +409,19 @@ impl Worker {
             self.lose("the group's coordinator was not heard of for the time of the session");
         } else if joined.taken.as_ref().is_some_and(|taken| Instant::now() >= taken.until) {
             self.lose("its partitions were not given back in time");
+        }
+    }
+
+    /// Has another client ask. Once: that it is given nothing may also be because all is given to others.
+    fn replace(&mut self) {
+        let Some(joined) = self.joined.take() else { return };
+        self.lease.end();
+        tracing::warn!(group = %self.terms.group, cluster = %self.terms.cluster.alias,
+            "not given anything since its place was lost: joining by another client");
+        // to close it may take as long as its coordinator is away
+        let closing = thread::spawn("leave", &self.terms.cluster.alias, move || drop(joined), |_| {});
+        if let Err(fault) = closing {
+            tracing::warn!("{fault}");
         }
     }
 

@@ -21,7 +21,7 @@ use support::ledger::{Ledger, without};
 use support::log::{Log, number, text, time};
 use support::records::{Bulk, Exact, noise};
 use support::topic::{Load, Topic};
-use support::{eventually, seconds};
+use support::{eventually, seconds, throughout};
 
 /// How an actor fails: panics so many times in a row, or hangs for good.
 #[derive(Clone, Copy, Debug)]
@@ -292,6 +292,28 @@ fn what_writes_dead_letters_is_made_anew_when_it_panics() {
 #[test]
 fn what_writes_dead_letters_is_made_anew_when_it_hangs() {
     assert_dead_letters_survived("crashes.dead_letters.hangs", &Case::new("dead-letters", 0, Failure::Hangs));
+}
+
+#[test]
+fn a_client_that_does_not_find_back_into_its_group_is_replaced() {
+    const NAME: &str = "crashes.regain";
+    let regions = regions();
+    let targets = create(&regions, NAME);
+    let (source, load) = loaded(&regions, NAME, 0);
+    let config = config(&regions, NAME, &["shanghai", "beijing"]);
+    let mut engine = Engine::run_with(&config, &[("FAILPOINTS", "regain=1*return->off")]);
+    engine.wait_for_log(seconds(20), "it has a place", |line| line["message"] == "given");
+    engine.freeze();
+    // longer than the session: the coordinator gives its place away
+    throughout(seconds(8), || {});
+    engine.thaw();
+    engine.wait_for_log(seconds(20), "it has lost its place", |line| line["message"] == "fenced");
+    engine.wait_for_log(seconds(60), "another client asks", |line| text(line, "message").starts_with("not given"));
+    let finished = end(engine, &source, load, &targets);
+    let log = finished.log();
+    let given = log.with_message("given").len();
+    assert_eq!(given, 2, "at the start, and by the other client");
+    assert_nothing_lost(&source, &targets);
 }
 
 #[test]

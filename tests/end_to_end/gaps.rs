@@ -230,6 +230,19 @@ impl Unclean {
         both_policies(regions, &self.source.name).set("/clusters/guangzhou", "bootstrap", json!(bootstrap))
     }
 
+    /// Has the broker that is going to die coordinate a group.
+    fn let_the_leader_coordinate(&self, group: &str) {
+        // there are coordinators once anybody has committed
+        self.source.set_watermark("nobody", "nowhere", 0, 0);
+        let hash = group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let count = self.trio.placements("__consumer_offsets").len();
+        let partition = (hash & i32::MAX) % i32::try_from(count).unwrap();
+        if self.trio.leader("__consumer_offsets", partition) != Some(self.leader) {
+            self.trio.move_leader("__consumer_offsets", partition, self.leader);
+        }
+        assert_eq!(self.trio.coordinator(group), Some(self.leader));
+    }
+
     /// Writes 500 records that only the leader has.
     fn write_to_the_leader_alone(&self) {
         self.trio.node(self.follower).broker.stop();
@@ -288,6 +301,8 @@ fn truncated_while_it_runs(topic: &str, more: i64) {
     let regions = regions();
     let mut unclean = Unclean::start(topic);
     let config = unclean.config(&regions);
+    // with the broker, the place in the group is lost
+    unclean.let_the_leader_coordinate(&format!("anabranch.{}", fails(topic)));
     unclean.write_to_the_leader_alone();
     let mut engine = Engine::run(&config);
     wait_for_both(&unclean.source);

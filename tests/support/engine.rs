@@ -204,7 +204,8 @@ impl Engine {
         let peak_memory = self.process.peak_memory();
         let read = |path: PathBuf| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
         let (stdout, stderr) = (read(stdout(self.folder.path())), read(stderr(self.folder.path())));
-        let code = code.unwrap_or_else(|| panic!("it still runs after {deadline:?}; its log ends\n{}", tail(&stderr)));
+        let code =
+            code.unwrap_or_else(|| panic!("it still runs after {deadline:?}; its log from the end\n{}", tail(&stderr)));
         Finished { code, stdout, stderr, peak_memory, folder: self.folder }
     }
 
@@ -217,7 +218,7 @@ impl Engine {
 
     fn panic_with_log(&self, what: &str) -> ! {
         let log = std::fs::read(stderr(self.folder.path())).unwrap();
-        panic!("{what}; its log ends\n{}", tail(&String::from_utf8_lossy(&log)))
+        panic!("{what}; its log from the end\n{}", tail(&String::from_utf8_lossy(&log)))
     }
 }
 
@@ -280,7 +281,7 @@ fn stderr(folder: &Path) -> PathBuf {
     folder.join("stderr")
 }
 
+/// The last lines, the newest first: whoever shortens what a test says leaves what it begins with.
 fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
+    text.lines().rev().take(40).collect::<Vec<_>>().join("\n")
 }
