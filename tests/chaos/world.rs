@@ -4,7 +4,6 @@
 //! never is, and must not be held up by what happens to Shanghai. A run has a topic of its own.
 
 use std::sync::LazyLock;
-use std::sync::MutexGuard;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -19,7 +18,8 @@ use crate::support::config::{Config, route_name};
 use crate::support::engine::{Engine, Finished, MEMORY_BESIDES};
 use crate::support::topic::Topic;
 use crate::support::trio::Trio;
-use crate::support::{seconds, turn, within_at};
+use crate::support::turns::Turn;
+use crate::support::{seconds, within_at};
 
 pub const PARTITIONS: i32 = 6;
 /// Records per second.
@@ -92,7 +92,7 @@ struct Crash {
 
 /// A run.
 pub struct World {
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
     pub clusters: &'static Clusters,
     pub seed: u64,
     pub topic: Topic,
@@ -112,9 +112,9 @@ pub struct World {
 }
 
 impl World {
-    /// Takes the turn; heals the clusters, and starts a run with engines that share its route.
+    /// Waits for its turn; heals the clusters, and starts a run with engines that share its route.
     pub fn begin(name: &str, seed: u64, engines: usize) -> Self {
-        let turn = turn();
+        let turn = Turn::alone();
         let clusters = &*CLUSTERS;
         clusters.heal();
         let topic = clusters.guangzhou.topic(&format!("chaos.{name}.{seed}")).create(PARTITIONS);

@@ -23,11 +23,12 @@ use crate::support::api::Api;
 use crate::support::broker::free_ports;
 use crate::support::config::Config;
 use crate::support::engine::Engine;
-use crate::support::{seconds, turn};
+use crate::support::seconds;
+use crate::support::turns::Turn;
 
 #[test]
 fn what_is_ordered_in_the_console_is_done_and_shown() {
-    let _turn = turn();
+    let _turn = Turn::alone();
     let scene = Scene::set("orders");
     // less than what comes, so that it falls behind
     let config = scene.config().set("/routes/orders/to/beijing", "bandwidth", json!("64KiB/s"));
@@ -42,7 +43,7 @@ fn what_is_ordered_in_the_console_is_done_and_shown() {
 
 #[test]
 fn it_goes_on_by_itself_when_the_engine_is_back() {
-    let _turn = turn();
+    let _turn = Turn::alone();
     let scene = Scene::set("payments");
     let port = free_ports().next().unwrap();
     let listen = json!(format!("127.0.0.1:{port}"));
@@ -66,7 +67,7 @@ fn it_goes_on_by_itself_when_the_engine_is_back() {
 
 #[test]
 fn it_asks_for_the_token_once_and_says_when_it_is_wrong() {
-    let _turn = turn();
+    let _turn = Turn::alone();
     let scene = Scene::set("stock");
     let mut engine = Engine::run(&scene.config().set("/admin", "token", json!("a-token-of-some-length")));
     let url = Api::of(&mut engine).url().to_owned();
@@ -76,7 +77,7 @@ fn it_asks_for_the_token_once_and_says_when_it_is_wrong() {
 
 #[test]
 fn anybody_can_use_it_on_any_screen_and_nothing_is_taken_for_markup() {
-    let _turn = turn();
+    let _turn = Turn::alone();
     let scene = Scene::set("parcels");
     let config = troubled(scene.config());
     let mut engine = Engine::run(&config);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::access::Quota;
-use crate::support::cluster::{Cluster, Regions, regions};
+use crate::support::cluster::{Cluster, Regions, regions_alone};
 use crate::support::config::Config;
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
@@ -83,7 +83,7 @@ fn assert_all_arrived(source: &Topic, clusters: &[&Cluster]) {
 fn five_mebibytes_a_second_are_five_and_the_other_target_runs_free() {
     const TOPIC: &str = "bandwidth.five";
     const RECORDS: i64 = 140_000;
-    let regions = regions();
+    let regions = regions_alone();
     let source = filled(&regions, TOPIC, RECORDS);
     let [limited, free] = [regions.shanghai, regions.beijing].map(|cluster| cluster.topic(TOPIC).create(4));
     let config = config(&regions).fan_out("guangzhou", TOPIC, &["shanghai", "beijing"]).set(
@@ -125,7 +125,7 @@ fn five_mebibytes_a_second_are_five_and_the_other_target_runs_free() {
 #[test]
 fn limits_of_the_process_a_route_and_a_target_hold_together() {
     const NAMES: [&str; 2] = ["bandwidth.nested.a", "bandwidth.nested.b"];
-    let regions = regions();
+    let regions = regions_alone();
     let sources = [filled(&regions, NAMES[0], 12_000), filled(&regions, NAMES[1], 54_000)];
     let route = |topic: &Topic, more: Value| {
         let mut route = json!({ "from": "guangzhou", "topics": { "include": [regex::escape(&topic.name)] } });
@@ -166,7 +166,7 @@ fn limits_of_the_process_a_route_and_a_target_hold_together() {
 #[test]
 fn a_source_is_read_no_faster_than_it_may_be() {
     const TOPIC: &str = "bandwidth.read";
-    let regions = regions();
+    let regions = regions_alone();
     let source = filled(&regions, TOPIC, 28_000);
     let config = config(&regions).fan_out("guangzhou", TOPIC, &["shanghai"]).set(
         "/clusters/guangzhou",
@@ -189,7 +189,7 @@ fn a_source_is_read_no_faster_than_it_may_be() {
 #[test]
 fn a_share_of_what_a_cluster_is_sold_with_is_left_to_others() {
     const TOPIC: &str = "bandwidth.share";
-    let regions = regions();
+    let regions = regions_alone();
     let source = filled(&regions, TOPIC, 36_000);
     let mut config = config(&regions).fan_out("guangzhou", TOPIC, &["beijing", "chengdu"]).set(
         "/routes/bandwidth_share/to/chengdu",
@@ -217,7 +217,7 @@ fn a_share_of_what_a_cluster_is_sold_with_is_left_to_others() {
 #[test]
 fn a_quota_of_the_target_is_used_and_never_overrun() {
     const TOPIC: &str = "bandwidth.quota";
-    let regions = regions();
+    let regions = regions_alone();
     let time = at_length(seconds(30), seconds(60));
     let records = 30_000 + 1_050 * i64::try_from(time.as_secs()).unwrap();
     let source = filled(&regions, TOPIC, records);

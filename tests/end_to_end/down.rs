@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::support::cluster::{Regions, regions};
+use crate::support::cluster::{Regions, regions_alone};
 use crate::support::config::Config;
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
@@ -82,7 +82,7 @@ fn assert_no_storm(calls: &Curve, time: Duration) {
 
 #[test]
 fn a_target_that_is_down_and_one_that_never_was_there_cost_nobody_anything() {
-    let regions = regions();
+    let regions = regions_alone();
     let nowhere = DeadPort::open();
     let source = regions.guangzhou.topic(TOPIC).create(4);
     let [shanghai, chengdu] = [regions.shanghai, regions.chengdu].map(|cluster| cluster.topic(TOPIC).create(4));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::cluster::{Cluster, Regions, regions};
+use crate::support::cluster::{Cluster, Regions, regions_alone};
 use crate::support::config::Config;
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
@@ -40,7 +40,7 @@ fn assert_undisturbed(name: &str, curve: &Curve, [start, frozen, thawed]: [Durat
 
 #[test]
 fn a_frozen_target_takes_nothing_from_the_others_and_catches_up_when_it_thaws() {
-    let regions = regions();
+    let regions = regions_alone();
     let source = regions.guangzhou.topic(TOPIC).create(4);
     let [shanghai, beijing, chengdu] =
         [regions.shanghai, regions.beijing, regions.chengdu].map(|cluster| cluster.topic(TOPIC).create(4));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::cluster::{Regions, regions};
+use crate::support::cluster::{Regions, regions, regions_alone};
 use crate::support::config::{Config, route_name};
 use crate::support::engine::{Engine, Finished};
 use crate::support::ledger::Ledger;
@@ -93,7 +93,7 @@ fn around(topic: &Topic, planted: &[Exact]) {
 
 #[test]
 fn each_of_six_differences_in_a_million_records_is_found_and_none_in_a_clean_copy() {
-    let regions = regions();
+    let regions = regions_alone();
     let source = regions.guangzhou.topic("verify.million").create(4);
     let planted = regions.beijing.topic("verify.million").create(4);
     let record = |id: i64| Exact::new((id % 4) as i32, id).key(b"k").value(b"v").header("h", Some(b"x"));

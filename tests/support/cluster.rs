@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{LazyLock, MutexGuard};
+use std::sync::LazyLock;
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use super::broker::{Blueprint, Broker, broker_folder, cluster_id, free_ports, st
 use super::certificates::Certificates;
 use super::listeners::Listener;
 use super::topic::Topic;
-use super::turn;
+use super::turns::{PLACES, Turn};
 
 /// For a lone broker.
 const PROPERTIES: &str = "
@@ -151,9 +151,9 @@ impl Options {
     }
 }
 
-/// The clusters that tests share, for one test at a time; topics are named after the test.
+/// The clusters of a test, which others have after it; topics are named after the test.
 pub struct Regions {
-    turn: Option<MutexGuard<'static, ()>>,
+    turn: Option<Turn>,
     /// The source.
     pub guangzhou: &'static Cluster,
     pub shanghai: &'static Cluster,
@@ -163,29 +163,37 @@ pub struct Regions {
 }
 
 impl Regions {
+    fn of(turn: Turn) -> Self {
+        let [guangzhou, shanghai, beijing, chengdu] = &*REGIONS[turn.place()];
+        chengdu.heal();
+        Self { turn: Some(turn), guangzhou, shanghai, beijing, chengdu }
+    }
+
     /// Lets other tests have the clusters while this one waits for long and asks little of them; takes the turn again then.
     /// They may stop Chengdu meanwhile.
     pub fn give_way<T>(&mut self, wait: impl FnOnce() -> T) -> T {
-        self.turn.take();
-        let waited = wait();
-        self.turn = Some(turn());
+        let waited = Turn::give_way(&mut self.turn, wait);
         self.chengdu.heal();
         waited
     }
 }
 
-static REGIONS: LazyLock<[Cluster; 4]> = LazyLock::new(|| {
+static REGIONS: [LazyLock<[Cluster; 4]>; PLACES] = [const { LazyLock::new(start_regions) }; PLACES];
+
+fn start_regions() -> [Cluster; 4] {
     std::thread::scope(|scope| {
         ["guangzhou", "shanghai", "beijing", "chengdu"]
             .map(|name| scope.spawn(move || Cluster::start(name)))
             .map(|start| start.join().unwrap())
     })
-});
+}
 
-/// Takes the turn, and the clusters with it.
+/// Waits for clusters that nobody uses.
 pub fn regions() -> Regions {
-    let turn = turn();
-    let [guangzhou, shanghai, beijing, chengdu] = &*REGIONS;
-    chengdu.heal();
-    Regions { turn: Some(turn), guangzhou, shanghai, beijing, chengdu }
+    Regions::of(Turn::beside())
+}
+
+/// The same for what measures, or has more than the clusters for itself: no other test is under way.
+pub fn regions_alone() -> Regions {
+    Regions::of(Turn::alone())
 }

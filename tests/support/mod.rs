@@ -24,18 +24,11 @@ pub mod records;
 pub mod standstill;
 pub mod topic;
 pub mod trio;
+pub mod turns;
 pub mod watermarks;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-static TURN: Mutex<()> = Mutex::new(());
-
-/// One test at a time: they share two cores and the clusters. Hold the guard to the end of the test.
-pub fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Waits until the condition holds; panics with `what` when it does not by the deadline.
 pub fn eventually(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {

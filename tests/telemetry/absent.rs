@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::receiver::{ARRIVAL, BlackHole, Receiver, nobody, ports_for_later};
-use crate::support::cluster::{Regions, regions};
+use crate::support::cluster::{Regions, regions_alone};
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
 use crate::support::log::Log;
@@ -61,7 +61,7 @@ fn assert_one_word_each(log: &Log, signals: usize) {
 
 #[test]
 fn who_takes_nothing_costs_neither_throughput_nor_memory_nor_time() {
-    let regions = regions();
+    let regions = regions_alone();
     let source = regions.guangzhou.topic(TOPIC).create(4);
     source.fill(RECORDS, Bulk::over(4));
     let (hole, dead) = (BlackHole::open(), nobody());
@@ -97,7 +97,7 @@ fn who_takes_nothing_costs_neither_throughput_nor_memory_nor_time() {
 
 #[test]
 fn a_collector_that_comes_later_is_told_once_and_then_heard() {
-    let regions = regions();
+    let regions = regions_alone();
     let topic = "telemetry.later";
     let source = regions.guangzhou.topic(topic).create(1);
     let ports = ports_for_later();

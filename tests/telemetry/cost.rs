@@ -10,7 +10,8 @@ use crate::receiver::Receiver;
 use crate::support::api::Api;
 use crate::support::cluster::{Cluster, Options};
 use crate::support::records::Bulk;
-use crate::support::{seconds, turn};
+use crate::support::seconds;
+use crate::support::turns::Turn;
 use crate::work::{copy, median};
 
 /// More than this is too much.
@@ -38,7 +39,7 @@ fn scraped(api: Api) -> std::sync::mpsc::Sender<()> {
 #[test]
 #[ignore = "it takes minutes, and measures"]
 fn cost_of_being_watched_at_full_speed() {
-    let _turn = turn();
+    let _turn = Turn::alone();
     let (records, rounds) = (number("COST_RECORDS", 4_000_000), number("COST_ROUNDS", 7));
     // topics that were deleted leave the disk at once
     let options =
