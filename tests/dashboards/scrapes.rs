@@ -10,7 +10,7 @@ use serde_json::json;
 use super::boards::{Query, alerts, boards, panel_queries};
 use super::prometheus::{Prometheus, Series, TOKEN};
 use super::promql::selectors;
-use super::support::cluster::{Cluster, Regions, regions};
+use super::support::cluster::{Cluster, Regions, regions_alone};
 use super::support::config::Config;
 use super::support::engine::Engine;
 use super::support::log::text;
@@ -53,7 +53,7 @@ fn config(regions: &Regions) -> Config {
 
 impl Scene {
     fn set() -> Self {
-        let regions = regions();
+        let regions = regions_alone();
         let sources: Vec<Topic> =
             TOPICS.iter().map(|(name, partitions, _)| regions.guangzhou.topic(name).create(*partitions)).collect();
         let create = |cluster: &Cluster, limit: &serde_json::Value| {
