@@ -55,12 +55,12 @@ impl Turn {
 
     /// Lets others have their turns while something is waited for, and has the same place again then.
     pub fn give_way<T>(turn: &mut Option<Self>, wait: impl FnOnce() -> T) -> T {
-        let again: Box<dyn FnOnce() -> Self> = match turn.take() {
-            Some(Self::Beside(Place(own), _)) => Box::new(move || Self::at(|place| place == own)),
-            _ => Box::new(Self::alone),
+        let own = match turn.take() {
+            Some(Self::Beside(Place(own), _)) => Some(own),
+            _ => None,
         };
         let waited = wait();
-        *turn = Some(again());
+        *turn = Some(own.map_or_else(Self::alone, |own| Self::at(|place| place == own)));
         waited
     }
 }

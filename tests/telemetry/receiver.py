@@ -108,9 +108,8 @@ def serve_http(port, files, certificate):
 
 def main(grpc_port, http_port, folder, certificate=None):
     files = Files(folder)
-    held = serve_grpc(int(grpc_port), files, certificate)  # it ends when nobody has it any more
+    _held = serve_grpc(int(grpc_port), files, certificate)  # it ends when nobody has it any more
     serve_http(int(http_port), files, certificate)
-    held.stop(None)
 
 
 main(*sys.argv[1:])
