@@ -70,7 +70,7 @@ pub fn throughout(time: Duration, mut check: impl FnMut()) {
 
 /// How long something is to be watched: briefly, so that all tests can be run often, or with `ANABRANCH_LONG=1` as long as
 /// it takes to be sure.
-pub fn at_length(briefly: Duration, long: Duration) -> Duration {
+pub fn at_length<T>(briefly: T, long: T) -> T {
     if std::env::var_os("ANABRANCH_LONG").is_some() { long } else { briefly }
 }
 

@@ -62,6 +62,17 @@ pub fn copy<T>(
     beside: impl FnOnce(Api) -> T,
 ) -> Copy<T> {
     let target = target.create(4);
+    let mut engine = begin(source, &target, telemetry);
+    let beside = beside(Api::of(&mut engine));
+    let all =
+        within_at(Duration::from_millis(20), seconds(120), || (target.end() >= records).then(|| engine.cpu_time()));
+    let cpu = all.unwrap_or_else(|| panic!("{} of {records} arrived:\n{:?}", target.end(), engine.log().lines()));
+    source.wait_for_target_of(&route_name(&target.name), "shanghai");
+    Copy { engine, cpu, beside }
+}
+
+/// An engine that copies a topic to another one, on a route of its own.
+pub fn begin(source: &Topic, target: &Topic, telemetry: Value) -> Engine {
     let route = json!({
         "from": "guangzhou",
         "topics": { "include": [regex::escape(&source.name)] },
@@ -70,13 +81,7 @@ pub fn copy<T>(
     let config = Config::new().cluster_as("guangzhou", &source.bootstrap, None);
     let config = config.cluster_as("shanghai", &target.bootstrap, None);
     let config = config.route(&route_name(&target.name), route).set("", "telemetry", telemetry);
-    let mut engine = Engine::run(&config);
-    let beside = beside(Api::of(&mut engine));
-    let all =
-        within_at(Duration::from_millis(20), seconds(120), || (target.end() >= records).then(|| engine.cpu_time()));
-    let cpu = all.unwrap_or_else(|| panic!("{} of {records} arrived:\n{:?}", target.end(), engine.log().lines()));
-    source.wait_for_target_of(&route_name(&target.name), "shanghai");
-    Copy { engine, cpu, beside }
+    Engine::run(&config)
 }
 
 /// Samples how many records the target has taken.
