@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::fault_map::class_of_error;
-use super::lease::SharedLease;
+use super::lease::Heartbeats;
 use super::wire::Wire;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::plan::{ClusterSpec, SaslMechanism};
@@ -52,9 +52,9 @@ impl Context {
         Self { cluster: cluster.alias.clone(), sink, last, wire, throttles }
     }
 
-    /// A context for a member of a group, whose heartbeats prolong this lease.
-    pub(super) fn in_group(cluster: &ClusterSpec, lease: SharedLease) -> Self {
-        Self { wire: Arc::new(Wire::in_group(lease)), ..Self::new(cluster, None) }
+    /// A context for a member of a group, whose heartbeats prolong its lease.
+    pub(super) fn in_group(cluster: &ClusterSpec, heartbeats: Heartbeats) -> Self {
+        Self { wire: Arc::new(Wire::in_group(heartbeats)), ..Self::new(cluster, None) }
     }
 
     /// What the client counts on its threads.

@@ -292,8 +292,7 @@ impl Worker {
     fn join(&self) -> Result<Joined, Fault> {
         let (config, session) = self.terms.protocol(self.classic)?;
         let (cluster, inbox) = (&self.terms.cluster, self.inbox.clone());
-        let context = Context::in_group(cluster, self.lease.clone());
-        self.lease.set_session(session);
+        let context = Context::in_group(cluster, self.lease.for_client(session));
         let member = Member::new(&config, context, Box::new(move || inbox.push(Item::Events)))
             .map_err(|error| Context::new(cluster, None).fault("the client for the group can't be made", &error))?;
         let classic = config.get("group.protocol") == Some("classic");
@@ -378,7 +377,7 @@ impl Worker {
         if let Some((code, text)) = joined.member.fatal() {
             let refused = !joined.classic;
             self.lose("the group does not take it any more");
-            self.leave();
+            self.retire();
             // a coordinator that has the newer protocol switched off says so in this way
             self.classic |= refused;
             let reason = format!("cluster {}: group {}: {text}", self.terms.cluster.alias, self.terms.group);
@@ -414,11 +413,16 @@ impl Worker {
 
     /// Has another client ask. Once: that it is given nothing may also be because all is given to others.
     fn replace(&mut self) {
-        let Some(joined) = self.joined.take() else { return };
-        self.lease.end();
         tracing::warn!(group = %self.terms.group, cluster = %self.terms.cluster.alias,
             "not given anything since its place was lost: joining by another client");
-        // to close it may take as long as its coordinator is away
+        self.retire();
+    }
+
+    /// Lets go of the client, which holds nothing any more.
+    fn retire(&mut self) {
+        let Some(joined) = self.joined.take() else { return };
+        self.lease.end();
+        // to close it may take as long as its coordinator is away, and what others want meanwhile must be heard
         let closing = thread::spawn("leave", &self.terms.cluster.alias, move || drop(joined), |_| {});
         if let Err(fault) = closing {
             tracing::warn!("{fault}");

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::lease::SharedLease;
+use super::lease::Heartbeats;
 
 /// Kafka's number for requests that write records.
 const PRODUCE: i16 = 0;
@@ -22,7 +22,7 @@ pub(super) struct Wire {
     fetched: AtomicU64,
     timed_out: AtomicU64,
     throttled_ms: AtomicU64,
-    lease: Option<SharedLease>,
+    heartbeats: Option<Heartbeats>,
 }
 
 impl Wire {
@@ -44,14 +44,14 @@ impl Wire {
 
     /// A request was answered, and took this long.
     pub(super) fn answered(&self, api: i16, broker: i32, round_trip: Duration) {
-        if let Some(lease) = self.lease.as_ref().filter(|_| MEMBERSHIP.contains(&api)) {
-            lease.answered(broker, round_trip);
+        if let Some(heartbeats) = self.heartbeats.as_ref().filter(|_| MEMBERSHIP.contains(&api)) {
+            heartbeats.answered(broker, round_trip);
         }
     }
 
-    /// For a client that is in a group, whose answers prolong this lease.
-    pub(super) fn in_group(lease: SharedLease) -> Self {
-        Self { lease: Some(lease), ..Self::default() }
+    /// For a client that is in a group, whose answers prolong its lease.
+    pub(super) fn in_group(heartbeats: Heartbeats) -> Self {
+        Self { heartbeats: Some(heartbeats), ..Self::default() }
     }
 
     /// A broker said that it throttles.

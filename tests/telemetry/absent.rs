@@ -74,11 +74,11 @@ impl Runner {
 
 /// Copies the same records by an engine for each of these, all at the same time: what else goes on here, all of them feel.
 fn side_by_side(regions: &Regions, source: &Topic, with: Vec<(String, Value)>) -> Vec<Run> {
-    let begin = |(name, telemetry): (String, Value)| Runner::begin(source, regions.shanghai.topic(&name), telemetry);
-    let mut runners: Vec<Runner> = with.into_iter().map(begin).collect();
+    let runner = |(name, telemetry): (String, Value)| Runner::begin(source, regions.shanghai.topic(&name), telemetry);
+    let mut runners: Vec<Runner> = with.into_iter().map(runner).collect();
     let meters: Vec<Meter> = runners.iter_mut().map(|runner| meter(Api::of(&mut runner.engine))).collect();
     // each is asked, and not only up to the first that is not through
-    let done = || runners.iter_mut().map(Runner::is_done).fold(true, |all, done| all && done).then_some(());
+    let done = || (runners.iter_mut().map(Runner::is_done).filter(|done| !done).count() == 0).then_some(());
     within_at(Duration::from_millis(20), seconds(120), done).expect("everything arrives");
     let curves: Vec<Curve> = meters.into_iter().map(Meter::stop).collect();
     let begun = curves.iter().map(|curve| curve.reached(RECORDS / 10)).max().unwrap();
