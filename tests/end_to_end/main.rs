@@ -1,6 +1,6 @@
 //! What anabranch shows on real Kafka: the engine as a process, between brokers, judged by another client.
 //!
-//! Two tests may be under way, each with clusters of its own (`regions()`), but for those that measure (`regions_alone()`).
+//! Three tests may be under way, each with clusters of its own (`regions()`), but for those that measure (`regions_alone()`).
 //! `tests/run` fetches what they need; after that a single one runs with `cargo test --release --test end_to_end <name>`. With
 //! `ANABRANCH_KEEP=1` the brokers' folders are kept, in `target/tmp`; with `ANABRANCH_LONG=1` what is watched over time is watched for
 //! as long as it is promised for.

@@ -1,4 +1,4 @@
-//! Whose turn it is: tests share two cores and a few brokers. Most wait for most of their time, so that two of them may be under way
+//! Whose turn it is: tests share two cores and a few brokers. Most wait for most of their time, so that three of them may be under way
 //! side by side, each with clusters of its own; what measures is alone.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
