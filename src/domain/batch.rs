@@ -4,10 +4,14 @@
 //! reader that filled it and the writer that empties it, so the router, flow control and progress never look inside.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use super::limits::TopicLimits;
+use super::raw::Raw;
 use super::topic_partition::TopicPartition;
+use crate::format::Malformed;
 
 /// Source offsets from `start` up to, but not including, `end`.
 ///
@@ -110,6 +114,8 @@ impl RecordBatch {
 pub enum Payload {
     /// Decoded records.
     Records(Records),
+    /// Batches as the source has them.
+    Raw(Raw),
 }
 
 impl Payload {
@@ -117,20 +123,24 @@ impl Payload {
     pub fn record_count(&self) -> usize {
         match self {
             Self::Records(records) => records.len(),
+            Self::Raw(raw) => raw.len(),
         }
     }
 
-    /// Bytes of keys, values and headers.
+    /// Bytes of keys, values and headers; of batches as they are, their own.
     pub fn data_bytes(&self) -> u64 {
         match self {
             Self::Records(records) => records.data_len() as u64,
+            Self::Raw(raw) => raw.bytes(),
         }
     }
 
-    /// Where the payload can be cut next after `from`: the end of its first record there. `None` without records.
+    /// Where the payload can be cut next after `from`: the end of its first record there, or of the batch that has it. `None`
+    /// without records.
     pub fn first_cut(&self, from: i64) -> Option<i64> {
         match self {
             Self::Records(records) => records.get(records.first_from(from)).map(|record| record.offset + 1),
+            Self::Raw(raw) => raw.first_cut(from),
         }
     }
 
@@ -139,6 +149,7 @@ impl Payload {
     pub fn cut_within(&self, from: i64, most: u64) -> Option<i64> {
         match self {
             Self::Records(records) => records.cut_within(from, most),
+            Self::Raw(raw) => raw.cut_within(from, most),
         }
     }
 
@@ -146,6 +157,7 @@ impl Payload {
     pub fn first_suspect(&self, from: i64, limits: &TopicLimits) -> Option<i64> {
         match self {
             Self::Records(records) => records.first_suspect(from, limits),
+            Self::Raw(raw) => raw.first_suspect(from, limits),
         }
     }
 
@@ -153,23 +165,24 @@ impl Payload {
     pub fn offset_at(&self, position: u32) -> Option<i64> {
         match self {
             Self::Records(records) => records.get(position as usize).map(|record| record.offset),
+            Self::Raw(raw) => raw.offset_at(position),
         }
     }
 
     /// When the first record at or after `from` says that it was made, in milliseconds since 1970; `None` where it does not say.
     pub fn timestamp_from(&self, from: i64) -> Option<u64> {
-        match self {
-            Self::Records(records) => {
-                let timestamp = records.get(records.first_from(from))?.timestamp;
-                u64::try_from(timestamp).ok().filter(|timestamp| *timestamp > 0)
-            }
-        }
+        let timestamp = match self {
+            Self::Records(records) => records.get(records.first_from(from))?.timestamp,
+            Self::Raw(raw) => raw.timestamp_from(from)?,
+        };
+        u64::try_from(timestamp).ok().filter(|timestamp| *timestamp > 0)
     }
 
     /// Positions of the records in a range of source offsets.
     pub fn positions_in(&self, range: OffsetRange) -> std::ops::Range<usize> {
         match self {
             Self::Records(records) => records.first_from(range.start)..records.first_from(range.end),
+            Self::Raw(raw) => raw.positions_in(range),
         }
     }
 
@@ -178,6 +191,7 @@ impl Payload {
         let positions = self.positions_in(range);
         match self {
             Self::Records(records) => (positions.len(), records.data_in(positions)),
+            Self::Raw(raw) => (positions.len(), raw.bytes_in(range)),
         }
     }
 
@@ -185,23 +199,35 @@ impl Payload {
     pub fn footprint(&self) -> u64 {
         match self {
             Self::Records(records) => records.footprint(),
+            Self::Raw(raw) => raw.bytes(),
         }
     }
-}
 
-/// What a target topic may refuse a record for, as far as that can be told beforehand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TopicLimits {
-    /// Bytes of the largest record batch that it takes (`max.message.bytes`), compressed.
-    pub max_bytes: u64,
-    /// Whether it is compacted, and takes no record without a key.
-    pub compacted: bool,
-}
+    /// The first record at or after `from`.
+    pub fn first_from(&self, from: i64) -> Option<i64> {
+        match self {
+            Self::Records(records) => records.get(records.first_from(from)).map(|record| record.offset),
+            Self::Raw(raw) => {
+                let first = raw.positions_in(OffsetRange { start: from, end: i64::MAX }).start;
+                raw.offset_at(u32::try_from(first).ok()?)
+            }
+        }
+    }
 
-impl Default for TopicLimits {
-    /// Kafka's own defaults.
-    fn default() -> Self {
-        Self { max_bytes: 1_048_588, compacted: false }
+    /// Its records, for those whose reader opens all that it reads.
+    pub fn decoded(&self) -> &Records {
+        match self {
+            Self::Records(records) => records,
+            Self::Raw(_) => unreachable!("a reader that leaves batches closed was given to who wants records"),
+        }
+    }
+
+    /// Its records, opened where they are not.
+    pub fn records(&self) -> Result<Cow<'_, Records>, Malformed> {
+        match self {
+            Self::Records(records) => Ok(Cow::Borrowed(records)),
+            Self::Raw(raw) => raw.open().map(Cow::Owned),
+        }
     }
 }
 
@@ -216,7 +242,7 @@ pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 /// One copy out of the client's fetch buffers is made on purpose: a fetch response is freed only when its last record
 /// is, so a slow target would pin far more memory than its in-flight bytes say. From here on every target shares
 /// these bytes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Records {
     data: Vec<u8>,
     index: Vec<Entry>,
@@ -227,7 +253,7 @@ pub struct Records {
 }
 
 /// `u32` for positions: a batch is far smaller than 4 GiB, and Kafka's own records are at most 2 GiB.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     offset: i64,
     timestamp: i64,
@@ -402,6 +428,12 @@ impl Records {
 }
 
 impl<'a> Record<'a> {
+    /// Bytes of its key, value and headers.
+    pub fn data_len(&self) -> usize {
+        let field = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        field(self.key) + field(self.value) + self.headers.len()
+    }
+
     /// Whether there is any header.
     pub fn has_headers(&self) -> bool {
         !self.headers.is_empty()

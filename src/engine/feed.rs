@@ -247,10 +247,8 @@ impl Feed {
             return (payload.first_cut(start).filter(|end| *end < batch.range.end), true);
         }
         let suspect = payload.first_suspect(start, &self.topic.limits);
-        if let Some(offset) = suspect
-            && payload.first_cut(start) == Some(offset + 1)
-        {
-            return (Some(offset + 1).filter(|end| *end < batch.range.end), true);
+        if suspect.is_some() && suspect == payload.first_from(start) {
+            return (payload.first_cut(start).filter(|end| *end < batch.range.end), true);
         }
         let small = self.most.bytes(self.topic.limits.max_bytes);
         let cut = payload.cut_within(start, small.unwrap_or(u64::MAX).min(most));
@@ -353,7 +351,8 @@ impl Most {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::batch::{Payload, Records, TopicLimits, Uncounted};
+    use crate::domain::batch::{Payload, Records, Uncounted};
+    use crate::domain::limits::TopicLimits;
     use crate::domain::routing::Partitioning;
     use crate::domain::topic_partition::TopicPartition;
 

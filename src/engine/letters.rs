@@ -9,6 +9,7 @@ use crate::domain::batch::{OffsetRange, Payload, Record, RecordBatch, Records, U
 use crate::domain::fault::FaultClass;
 use crate::domain::letters as words;
 use crate::domain::topic_partition::TopicPartition;
+use crate::format::Malformed;
 
 /// Why a record was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +42,14 @@ fn batch_of(partition: TopicPartition, records: Records) -> RecordBatch {
 }
 
 /// The dead letters for these positions of a batch: each record byte for byte, its headers first and then ours.
-pub fn dead_letters(story: &Story, batch: &RecordBatch, positions: &[u32], failure: &Failure) -> RecordBatch {
-    let Payload::Records(records) = &batch.payload;
+/// They can't be made where the batch can't be opened.
+pub fn dead_letters(
+    story: &Story,
+    batch: &RecordBatch,
+    positions: &[u32],
+    failure: &Failure,
+) -> Result<RecordBatch, Malformed> {
+    let records = batch.payload.records()?;
     let mut letters = Records::default();
     for record in positions.iter().filter_map(|position| records.get(*position as usize)) {
         let told = [
@@ -60,7 +67,7 @@ pub fn dead_letters(story: &Story, batch: &RecordBatch, positions: &[u32], failu
         let ours = told.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
         letters.push(record.offset, record.timestamp, record.key, record.value, record.headers().chain(ours));
     }
-    batch_of(batch.partition.clone(), letters)
+    Ok(batch_of(batch.partition.clone(), letters))
 }
 
 /// The envelope for a record, or the `cut.0`-th of its `cut.1` parts: JSON with the raw record in base64, and the failure.
@@ -70,17 +77,14 @@ pub fn dead_letters(story: &Story, batch: &RecordBatch, positions: &[u32], failu
 pub fn envelope(
     story: &Story,
     batch: &RecordBatch,
-    position: u32,
+    record: &Record<'_>,
     failure: &Failure,
     cut: (usize, usize),
     place: i32,
 ) -> RecordBatch {
-    let Payload::Records(records) = &batch.payload;
     let mut kept = Records::default();
-    if let Some(record) = records.get(position as usize) {
-        let text = envelope_text(story, &batch.partition, &record, failure, cut).to_string();
-        kept.push(record.offset, record.timestamp, record.key, Some(text.as_bytes()), std::iter::empty());
-    }
+    let text = envelope_text(story, &batch.partition, record, failure, cut).to_string();
+    kept.push(record.offset, record.timestamp, record.key, Some(text.as_bytes()), std::iter::empty());
     batch_of(TopicPartition { partition: place, ..batch.partition.clone() }, kept)
 }
 
@@ -149,8 +153,8 @@ mod tests {
 
     #[test]
     fn a_dead_letter_is_the_record_and_its_story() {
-        let letters = dead_letters(&story(), &batch(), &[1], &failure());
-        let Payload::Records(records) = &letters.payload;
+        let letters = dead_letters(&story(), &batch(), &[1], &failure()).unwrap();
+        let records = letters.payload.decoded();
         let record = records.get(0).unwrap();
         assert_eq!((records.len(), letters.partition.partition, letters.in_flight_bytes()), (1, 3, 0));
         assert_eq!(
@@ -172,8 +176,10 @@ mod tests {
         for parts in [1, 3, 4, 16] {
             let mut value = Vec::new();
             for part in 1..=parts {
-                let kept = envelope(&story(), &batch(), 2, &failure(), (part, parts), 5);
-                let Payload::Records(records) = &kept.payload;
+                let batch = batch();
+                let third = batch.payload.decoded().get(2).unwrap();
+                let kept = envelope(&story(), &batch, &third, &failure(), (part, parts), 5);
+                let records = kept.payload.decoded();
                 assert_eq!((records.len(), kept.partition.partition), (1, 5));
                 let record = records.get(0).unwrap();
                 assert!(record.value.unwrap().starts_with(words::ENVELOPE_BEGINS.as_bytes()));

@@ -18,7 +18,7 @@ use super::messages::{DeadLetter, DeadLettered};
 use super::refused::Found;
 use super::retries::What;
 use super::target_producer::TargetProducer;
-use crate::domain::batch::{OffsetRange, Payload};
+use crate::domain::batch::OffsetRange;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::retry::{BLOCKED, Next, OnExhausted};
 use crate::domain::routing::Partitioning;
@@ -169,8 +169,8 @@ impl TargetProducer {
         match self.params.plan.retry.of(diversion.failure.class).on_exhausted {
             OnExhausted::Block => self.block(partition, &diversion.failure, ctx),
             OnExhausted::Drop => self.settle(partition, &diversion, GivenUp::Dropped, None, ctx),
-            OnExhausted::DeadLetter => self.dead_letter(partition, diversion),
-            OnExhausted::Keep => self.keep(partition, diversion),
+            OnExhausted::DeadLetter => self.dead_letter(partition, diversion, ctx),
+            OnExhausted::Keep => self.keep(partition, diversion, ctx),
         }
     }
 
@@ -211,13 +211,16 @@ impl TargetProducer {
         self.params.progress.raise(self.params.target, partition, offset);
     }
 
-    fn dead_letter(&mut self, partition: &TopicPartition, diversion: Diversion) {
+    fn dead_letter(&mut self, partition: &TopicPartition, diversion: Diversion, ctx: &mut Context<Self>) {
         if !self.may_act() {
             return;
         }
         let (Some(letters), Some(handed)) = (&self.letters, self.handed.get(&diversion.ticket)) else { return };
         let Some(feed) = self.feeds.get_mut(partition) else { return };
-        let batch = dead_letters(&self.params.story, &handed.batch, &diversion.positions, &diversion.failure);
+        let batch = match dead_letters(&self.params.story, &handed.batch, &diversion.positions, &diversion.failure) {
+            Ok(batch) => batch,
+            Err(malformed) => return self.stuck(partition, &diversion, &format!("no dead letter: {malformed}"), ctx),
+        };
         self.tickets += 1;
         letters.do_send(DeadLetter { letter: self.tickets, batch, meant_for: feed.topic.clone() });
         feed.diverting = Some(Diversion { letter: self.tickets, ..diversion });
@@ -240,20 +243,24 @@ impl TargetProducer {
     }
 
     /// Writes the next envelope in a record's place: one at a time, as together they could be too large again.
-    fn keep(&mut self, partition: &TopicPartition, diversion: Diversion) {
+    fn keep(&mut self, partition: &TopicPartition, diversion: Diversion, ctx: &mut Context<Self>) {
         if !self.may_act() {
             return;
         }
         let (Some(handed), Some(feed)) = (self.handed.get(&diversion.ticket), self.feeds.get_mut(partition)) else {
             return;
         };
-        let Payload::Records(records) = &handed.batch.payload;
+        let records = match handed.batch.payload.records() {
+            Ok(records) => records,
+            Err(malformed) => return self.stuck(partition, &diversion, &format!("no envelope: {malformed}"), ctx),
+        };
         // one record at a time: their envelopes may belong into different partitions
         let Some(position) = diversion.positions.first().copied() else { return };
         let Some(record) = records.get(position as usize) else { return };
         let place = feed.topic.partitioning.place(partition.partition, record.key, feed.topic.partitions);
         let cut = (diversion.written + 1, diversion.parts);
-        let batch = envelope(&self.params.story, &handed.batch, position, &diversion.failure, cut, place);
+        let batch = envelope(&self.params.story, &handed.batch, &record, &diversion.failure, cut, place);
+        drop(records);
         let range = batch.range;
         let topic = Arc::new(TargetTopic { partitioning: Partitioning::Keep, ..(*feed.topic).clone() });
         let Some(writer) = &self.writer else { return };
@@ -274,7 +281,7 @@ impl TargetProducer {
         let Some(diversion) = feed.diverting.take() else { return };
         let written = diversion.written + 1;
         match worst(refusals) {
-            None if written < diversion.parts => self.keep(partition, Diversion { written, ..diversion }),
+            None if written < diversion.parts => self.keep(partition, Diversion { written, ..diversion }, ctx),
             None => {
                 let topic = feed.topic.name.clone();
                 self.settle(partition, &diversion, GivenUp::Kept, Some(&topic), ctx);
@@ -283,7 +290,7 @@ impl TargetProducer {
             Some(fault)
                 if fault.class == FaultClass::Record && diversion.written == 0 && diversion.parts < MOST_PARTS =>
             {
-                self.keep(partition, Diversion { parts: diversion.parts * 2, ..diversion });
+                self.keep(partition, Diversion { parts: diversion.parts * 2, ..diversion }, ctx);
             }
             Some(fault) => self.stuck(partition, &diversion, &format!("no envelope: {fault}"), ctx),
         }

@@ -19,8 +19,8 @@ use super::client::{Context, SERVE, control_config};
 use super::fault_map::class_of;
 use super::patience::patiently;
 use super::{TopicIds, ffi};
-use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::limits::TopicLimits;
 use crate::domain::topic_partition::TopicPartition;
 use crate::plan::ClusterSpec;
 

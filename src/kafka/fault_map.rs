@@ -191,6 +191,16 @@ pub(super) fn class_of(code: E) -> FaultClass {
     TABLE.binary_search_by_key(&(code as i32), |(known, _)| *known as i32).map_or(System, |at| TABLE[at].1)
 }
 
+/// The code that a broker knows by this number.
+pub(super) fn code_of_number(number: i16) -> Option<E> {
+    TABLE.binary_search_by_key(&i32::from(number), |(known, _)| *known as i32).ok().map(|at| TABLE[at].0)
+}
+
+/// What a code asks for, by its number.
+pub(super) fn class_of_number(number: i16) -> FaultClass {
+    code_of_number(number).map_or(System, class_of)
+}
+
 /// The code inside an error of rust-rdkafka.
 pub(super) fn code_of(error: &KafkaError) -> Option<E> {
     match error {

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::batch::{OffsetRange, Permit, RecordBatch, SharedBatch, TopicLimits};
+use crate::domain::batch::{OffsetRange, Permit, RecordBatch, SharedBatch};
 use crate::domain::fault::Fault;
+use crate::domain::limits::TopicLimits;
 use crate::domain::routing::Partitioning;
 use crate::domain::topic_partition::TopicPartition;
 
 pub mod admin;
 mod client;
+pub mod codes;
 mod fault_map;
 mod ffi;
 pub mod group;
@@ -23,9 +25,10 @@ pub mod mock;
 mod patience;
 pub mod probe;
 pub mod reader;
+pub(crate) mod sinks;
 #[cfg(test)]
 mod tests;
-mod thread;
+pub(crate) mod thread;
 mod wake;
 mod wire;
 pub mod writer;

@@ -4,7 +4,7 @@
 //! queue there, which is bounded, and holds up no other.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::client::{Context, reader_config};
 use super::fault_map::class_of;
 use super::ffi::{Consumer, Message, Stream};
+use super::sinks::Sinks;
 use super::thread;
 use super::wake::Inbox;
 use super::wire::Wire;
@@ -44,55 +45,6 @@ pub struct KafkaReader {
     inbox: Arc<Inbox<Item>>,
     sinks: Arc<Sinks>,
     wire: Arc<Wire>,
-}
-
-/// Who has to be told if the reader's thread panics: its own list is lost then, and so is what is in its inbox.
-#[derive(Default)]
-struct Sinks(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    open: HashMap<StreamId, ReadSink>,
-    crashed: Option<Fault>,
-}
-
-impl Sinks {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a stream's sink, or says why there can't be one any more.
-    fn add(&self, stream: StreamId, sink: &ReadSink) -> Result<(), Fault> {
-        let mut state = self.state();
-        match &state.crashed {
-            Some(fault) => Err(fault.clone()),
-            None => {
-                state.open.insert(stream, sink.clone());
-                Ok(())
-            }
-        }
-    }
-
-    fn remove(&self, stream: StreamId) {
-        self.state().open.remove(&stream);
-    }
-
-    /// Tells all of them, and those that are still to come.
-    fn crashed(&self, fault: &Fault) {
-        let mut state = self.state();
-        state.crashed = Some(fault.clone());
-        let open = std::mem::take(&mut state.open);
-        drop(state);
-        for (stream, sink) in open {
-            sink(stream, ReadEvent::Failed(fault.clone()));
-        }
-    }
-}
-
-impl std::fmt::Debug for Sinks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("sinks")
-    }
 }
 
 enum Item {

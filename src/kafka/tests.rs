@@ -49,7 +49,7 @@ fn write(ticket: u64, count: i64, size: usize) -> Write {
     let range = OffsetRange { start: 0, end: count };
     let from = TopicPartition::new(TOPIC, 0);
     let batch = Arc::new(RecordBatch::new(from, range, Payload::Records(records), Box::new(Uncounted(u64::MAX))));
-    let limits = crate::domain::batch::TopicLimits::default();
+    let limits = crate::domain::limits::TopicLimits::default();
     let topic = TargetTopic { name: TOPIC.into(), partitions: 2, partitioning: Partitioning::Keep, limits };
     Write { ticket, batch, part: Part::In(range), topic: Arc::new(topic) }
 }

@@ -8,7 +8,7 @@ use crate::domain::fault::{Fault, FaultClass};
 
 /// Starts a thread that `does` something for a cluster. If it panics, all that it owned is dropped, and after that
 /// `crashed` is called.
-pub(super) fn spawn(
+pub(crate) fn spawn(
     does: &str,
     alias: &str,
     run: impl FnOnce() + Send + 'static,

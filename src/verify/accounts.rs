@@ -6,7 +6,7 @@ use super::fingerprint::Fingerprint;
 use super::outcome::Leftover;
 use super::scope::{Request, TopicScope};
 use super::streams::Streams;
-use crate::domain::batch::{Payload, Record, Records};
+use crate::domain::batch::{Record, Records};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::letters as words;
 use crate::domain::topic_partition::TopicPartition;
@@ -35,7 +35,7 @@ pub(super) fn scan(
         let stream = streams.start(0, partition.clone(), *from, *to);
         while !streams.is_done(stream) {
             while let Some(batch) = streams.next(stream) {
-                let Payload::Records(records) = &batch.payload;
+                let records = batch.payload.decoded();
                 records.iter().take_while(|record| record.offset < *to).for_each(|record| look(partition, &record));
             }
             if let Some(fault) = streams.lost(stream) {

@@ -6,7 +6,6 @@ use super::comparison::{LaneScope, SourceScope};
 use super::scope::TopicScope;
 use super::streams::Streams;
 use super::unit::{Part, SOURCE};
-use crate::domain::batch::Payload;
 use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::{Admin, OffsetAt};
@@ -89,7 +88,7 @@ fn first_time(partition: &TopicPartition, stretch: &SourceScope, streams: &mut S
     while time.is_none() && !streams.is_done(stream) {
         match streams.next(stream) {
             Some(batch) => {
-                let Payload::Records(records) = &batch.payload;
+                let records = batch.payload.decoded();
                 time = records.get(0).filter(|record| record.offset < stretch.end).map(|record| record.timestamp);
             }
             None => drop(streams.wait()?),

@@ -7,9 +7,9 @@ use regex::Regex;
 
 use super::comparison::{LaneScope, SourceScope};
 use super::sample::Sample;
-use crate::domain::batch::TopicLimits;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::gap::GapKind;
+use crate::domain::limits::TopicLimits;
 use crate::domain::note::{Note, Skipped};
 use crate::domain::retry::OnExhausted;
 use crate::domain::routing::Partitioning;

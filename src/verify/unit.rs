@@ -1,6 +1,6 @@
 //! One comparison and the streams that feed it.
 
-use crate::domain::batch::{Payload, Record, RecordBatch};
+use crate::domain::batch::{Record, RecordBatch};
 use crate::domain::fault::Fault;
 use crate::domain::routing::Partitioning;
 use crate::domain::topic_partition::TopicPartition;
@@ -169,7 +169,7 @@ impl Unit {
 
     /// Shows the records of a batch from a position on; the position of the first that has to wait.
     fn show(&mut self, lane: usize, batch: &RecordBatch, from: usize) -> usize {
-        let Payload::Records(records) = &batch.payload;
+        let records = batch.payload.decoded();
         for at in from..records.len() {
             let Some(record) = records.get(at) else { return records.len() };
             if record.offset >= self.lanes[lane].end {
@@ -221,7 +221,7 @@ impl Unit {
         input.bytes += batch.payload.data_bytes();
         input.position = batch.range.end;
         let (number, end) = (input.partition.partition, input.end);
-        let Payload::Records(records) = &batch.payload;
+        let records = batch.payload.decoded();
         for record in records.iter().take_while(|record| record.offset < end) {
             let lane = match self.context.partitioning {
                 Partitioning::Keep => 0,

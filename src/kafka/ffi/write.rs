@@ -14,7 +14,7 @@ use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 use sys::rd_kafka_vtype_t as vtype;
 
 use super::{Queue, Report, Topic, Wake, main_queue, new_client, serve};
-use crate::domain::batch::{Payload, Record, SharedBatch};
+use crate::domain::batch::{Payload, Record, Records, SharedBatch};
 use crate::domain::routing::Partitioning;
 use crate::kafka::client::Context;
 use crate::kafka::{Part, Write};
@@ -34,6 +34,8 @@ pub(in crate::kafka) struct Written {
 struct Slot {
     ticket: u64,
     _batch: SharedBatch,
+    /// Its records, where they had to be opened.
+    _opened: Option<Arc<Records>>,
     open: usize,
     refused: Vec<(u32, RDKafkaErrorCode)>,
 }
@@ -71,14 +73,22 @@ impl Producer {
     /// Hands a batch over. Its result comes by [`serve`](Self::serve), but for a batch of no records: that is done.
     pub(in crate::kafka) fn write(&mut self, write: &Write) -> KafkaResult<Option<Written>> {
         let topic = self.topic(&write.topic.name)?;
-        let Payload::Records(records) = &write.batch.payload;
+        let opened = match &write.batch.payload {
+            Payload::Records(_) => None,
+            Payload::Raw(raw) => match raw.open() {
+                Ok(records) => Some(Arc::new(records)),
+                Err(_) => return Ok(Some(unreadable(write))),
+            },
+        };
+        let records = opened.as_deref().unwrap_or_else(|| write.batch.payload.decoded());
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
         });
         let batch = write.batch.clone();
         // the slot stands before the first record is handed over
-        self.slots[slot] = Some(Slot { ticket: write.ticket, _batch: batch, open: 0, refused: Vec::new() });
+        self.slots[slot] =
+            Some(Slot { ticket: write.ticket, _batch: batch, _opened: opened.clone(), open: 0, refused: Vec::new() });
         let source = write.batch.partition.partition;
         let target = |record: &Record<'_>| write.topic.partitioning.place(source, record.key, write.topic.partitions);
         debug_assert!(write.topic.partitioning != Partitioning::Keep || source < write.topic.partitions);
@@ -159,6 +169,16 @@ impl Producer {
         }
         self.reports = reports;
     }
+}
+
+/// What became of a write whose batch can't be opened.
+fn unreadable(write: &Write) -> Written {
+    let positions = match &write.part {
+        Part::In(range) => write.batch.payload.positions_in(*range).filter_map(|at| u32::try_from(at).ok()).collect(),
+        Part::Only(positions) => positions.clone(),
+    };
+    let refused = positions.into_iter().map(|position| (position, RDKafkaErrorCode::InvalidRecord)).collect();
+    Written { ticket: write.ticket, refused }
 }
 
 impl Drop for Producer {
