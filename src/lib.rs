@@ -7,9 +7,11 @@
 //! ```
 //!
 //! The modules, from the bottom up; each may use those above it in this list, never those below:
+//! - [`format`](mod@format): Kafka's record batches as bytes.
 //! - [`domain`]: names, batches, watermarks, rules; pure.
 //! - [`config`] and [`plan`]: what a user writes, and what it becomes once it is checked.
 //! - [`kafka`]: the only place that knows rdkafka; blocking calls have threads of their own.
+//! - [`wire`]: the same seams without it: record batches as they are.
 //! - [`engine`]: the actors, and the flow between them.
 //! - [`telemetry`]: the log, and the metrics of a running engine.
 //! - [`admin`]: the HTTP API over a running engine, and its client.
@@ -26,7 +28,9 @@ pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod engine;
+pub mod format;
 pub mod kafka;
 pub mod plan;
 pub mod telemetry;
 pub mod verify;
+pub mod wire;

@@ -238,6 +238,65 @@ pub struct BatchLimits {
     pub max_bytes: u64,
 }
 
+/// How a target gets what was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transfer {
+    /// In the source's batches wherever nothing is asked for that speaks of single records.
+    Auto,
+    /// In the source's batches, still compressed.
+    Passthrough,
+    /// Record by record, in batches of the writer's own.
+    #[default]
+    Records,
+}
+
+impl Transfer {
+    /// As the config has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Passthrough => "passthrough",
+            Self::Records => "records",
+        }
+    }
+}
+
+/// Properties of a client that those who pass batches on heed, or need not.
+const HEEDED: [&str; 6] = [
+    "client.id",
+    "heartbeat.interval.ms",
+    "reconnect.backoff.max.ms",
+    "session.timeout.ms",
+    "socket.timeout.ms",
+    "topic.metadata.refresh.interval.ms",
+];
+
+impl ClusterSpec {
+    /// A property that only librdkafka knows what to do with.
+    pub fn foreign_property(&self) -> Option<&str> {
+        self.client.keys().map(String::as_str).find(|key| !HEEDED.contains(key))
+    }
+}
+
+impl RoutePlan {
+    /// Whether a target is given the source's batches.
+    pub fn passes_on(&self, target: &TargetPlan) -> bool {
+        match target.transfer {
+            Transfer::Records => false,
+            Transfer::Passthrough => true,
+            Transfer::Auto => {
+                let known = |cluster: &ClusterSpec| cluster.foreign_property().is_none();
+                self.partitioning == Partitioning::Keep && known(&self.source) && known(&target.cluster)
+            }
+        }
+    }
+
+    /// Whether the source's batches are left as they are for some of the targets.
+    pub fn reads_batches(&self) -> bool {
+        self.targets.iter().any(|target| self.passes_on(target))
+    }
+}
+
 /// A cluster that a route writes to.
 #[derive(Clone, Debug)]
 pub struct TargetPlan {
@@ -247,6 +306,8 @@ pub struct TargetPlan {
     pub topic: TopicTemplate,
     /// Bytes per second that may be written to it by this route; `None` is without limit but the cluster's own.
     pub bandwidth: Option<u64>,
+    /// How it gets what was read.
+    pub transfer: Transfer,
     /// Whether somebody has paused it. No config says so: it is kept beside it.
     pub paused: bool,
     /// Whether it was one of the route's while the process runs, and is none any more; see [`seats`].
@@ -283,7 +344,8 @@ impl TargetPlan {
     /// A target without a limit of its own and with the default policies.
     pub fn plain(cluster: Arc<ClusterSpec>, topic: TopicTemplate) -> Self {
         let dead_letter = DeadLetterPlan::beside(&cluster);
-        Self { cluster, topic, bandwidth: None, paused: false, retired: false, retry: Policies::default(), dead_letter }
+        let (bandwidth, transfer, retry) = (None, Transfer::default(), Policies::default());
+        Self { cluster, topic, bandwidth, transfer, paused: false, retired: false, retry, dead_letter }
     }
 
     /// The target's name: the alias of its cluster.

@@ -25,11 +25,12 @@ pub(super) const ROUTE: &[&str] = &[
     "in_flight",
     "bandwidth",
     "retry",
+    "transfer",
     "to",
 ];
 pub(super) const TOPICS: &[&str] = &["include", "exclude"];
 pub(super) const BATCH: &[&str] = &["max_messages", "max_wait", "max_bytes"];
-pub(super) const TARGET: &[&str] = &["topic", "bandwidth", "retry"];
+pub(super) const TARGET: &[&str] = &["topic", "bandwidth", "retry", "transfer"];
 pub(super) const RETRY: &[&str] = &["profile", "on_exhausted", "record", "overrun", "system", "crash", "dead_letter"];
 /// What a class of faults is met with.
 pub(super) const POLICY: &[&str] = &["attempts", "backoff", "max_age", "on_exhausted"];

@@ -17,7 +17,7 @@ use super::{keys, loops};
 use crate::domain::gap::OnGap;
 use crate::domain::routing::{Partitioning, TopicTemplate};
 use crate::domain::start::Start;
-use crate::plan::{BatchLimits, ClusterSpec, Keeping, RoutePlan, Selected, TargetPlan, TopicSelection};
+use crate::plan::{BatchLimits, ClusterSpec, Keeping, RoutePlan, Selected, TargetPlan, TopicSelection, Transfer};
 
 /// What the routes have in common.
 pub(super) struct Process<'a> {
@@ -54,7 +54,16 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
     let in_flight = read_in_flight(&section.field("in_flight"), &batch, process.in_flight);
     let bandwidth = section.field("bandwidth").or_unlimited(None, Field::rate);
     let retry = process.retry.with(&section.field("retry"), process.clusters);
-    let route = Route { clusters: process.clusters, source: &source, topics: &topics, retry: &retry };
+    let transfer = section.field("transfer").choice(TRANSFERS);
+    let rules = (partitioning.as_ref().ok().copied().flatten(), transfer.as_ref().ok().copied().flatten());
+    let route = Route {
+        partitioning: rules.0.unwrap_or_default(),
+        transfer: rules.1.unwrap_or_default(),
+        clusters: process.clusters,
+        source: &source,
+        topics: &topics,
+        retry: &retry,
+    };
     let targets = read_targets(&section.field("to"), &route);
     checked_name?;
     Ok(RoutePlan {
@@ -76,6 +85,8 @@ fn read(name: &str, field: &Field<'_>, process: &Process<'_>) -> Read<RoutePlan>
 }
 
 const ON_GAP: &[(&str, OnGap)] = &[("fail", OnGap::Fail), ("skip", OnGap::Skip)];
+const TRANSFERS: &[(&str, Transfer)] =
+    &[("auto", Transfer::Auto), ("passthrough", Transfer::Passthrough), ("records", Transfer::Records)];
 const PARTITIONINGS: &[(&str, Partitioning)] = &[("keep", Partitioning::Keep), ("by_key", Partitioning::ByKey)];
 
 fn read_source(field: &Field<'_>, clusters: &Clusters) -> Read<Arc<ClusterSpec>> {
@@ -196,6 +207,8 @@ struct Route<'a> {
     source: &'a Read<Arc<ClusterSpec>>,
     topics: &'a Read<TopicSelection>,
     retry: &'a Retry,
+    partitioning: Partitioning,
+    transfer: Transfer,
 }
 
 fn read_targets(field: &Field<'_>, route: &Route<'_>) -> Read<Vec<TargetPlan>> {
@@ -217,7 +230,10 @@ fn read_target(alias: &str, field: &Field<'_>, route: &Route<'_>) -> Read<Target
     let topic = read_template(&section.field("topic"));
     let bandwidth = read_share(&section.field("bandwidth"), &cluster);
     let retry = route.retry.with(&section.field("retry"), route.clusters);
+    let transfer = section.field("transfer").choice(TRANSFERS);
     let (topic, cluster) = (topic?, cluster?);
+    let transfer = transfer?.unwrap_or(route.transfer);
+    check_passthrough(&section.field("transfer"), transfer, route, &cluster)?;
     let dead_letter = retry.dead_letter(&cluster);
     let source = route.source.as_ref().ok().zip(route.topics.as_ref().ok());
     let loops =
@@ -235,11 +251,32 @@ fn read_target(alias: &str, field: &Field<'_>, route: &Route<'_>) -> Read<Target
         cluster,
         topic,
         bandwidth: bandwidth?,
+        transfer,
         paused: false,
         retired: false,
         retry: retry.policies?,
         dead_letter: dead_letter?,
     })
+}
+
+/// Batches can only be passed on where nothing is asked for that needs their records, or librdkafka.
+fn check_passthrough(field: &Field<'_>, transfer: Transfer, route: &Route<'_>, target: &ClusterSpec) -> Read<()> {
+    if transfer != Transfer::Passthrough {
+        return Ok(());
+    }
+    if route.partitioning == Partitioning::ByKey {
+        let hint = "write `transfer: auto`, or `partitioning: keep`";
+        return Err(field.wrong("can't be `passthrough` with `partitioning: by_key`, which looks at each record", hint));
+    }
+    let clusters = route.source.as_ref().ok().map(|source| &**source).into_iter().chain([target]);
+    for cluster in clusters {
+        if let Some(property) = cluster.foreign_property() {
+            let problem =
+                format!("can't be `passthrough`: it has no use for `{property}` of cluster {}", cluster.alias);
+            return Err(field.wrong(problem, "write `transfer: auto`, or leave the property out"));
+        }
+    }
+    Ok(())
 }
 
 fn read_template(field: &Field<'_>) -> Read<TopicTemplate> {

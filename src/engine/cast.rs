@@ -18,6 +18,7 @@ use super::target_producer::{Equipment, Owner, Params as ProducerParams, TargetP
 use crate::domain::fault::Fault;
 use crate::kafka::Writer;
 use crate::kafka::writer::KafkaWriter;
+use crate::wire::writer::WireWriter;
 
 /// A running target's actors, and its writer.
 pub(super) struct Cast {
@@ -45,7 +46,12 @@ impl Route {
         let news = producer.clone();
         // on the writer's thread; bounded by what was handed to it
         let sink = Arc::new(move |event| news.do_send(WriteNews(event)));
-        let writer: Arc<dyn Writer> = Arc::new(KafkaWriter::open(&self.params.plan.targets[index].cluster, sink)?);
+        let (plan, target) = (&self.params.plan, &self.params.plan.targets[index]);
+        let writer: Arc<dyn Writer> = if plan.passes_on(target) {
+            Arc::new(WireWriter::open(&target.cluster, sink)?)
+        } else {
+            Arc::new(KafkaWriter::open(&target.cluster, sink)?)
+        };
         self.params.lasting.opened(&writer);
         Ok(writer)
     }

@@ -10,14 +10,19 @@ use crate::kafka::admin::{Admin, OffsetAt};
 use crate::kafka::reader::KafkaReader;
 use crate::kafka::{Reader, TopicIds};
 use crate::plan::RoutePlan;
+use crate::wire::reader::WireReader;
 
 /// A reader of the route's source; what it may hold ready, in bytes, is shared out among the partitions.
 pub(super) fn open_reader(plan: &RoutePlan, ready: u64, partitions: usize) -> Result<Arc<dyn Reader>, Fault> {
     const LEAST: u64 = 64 << 10;
     const MOST: u64 = 1 << 20;
     let share = ready / partitions.max(1) as u64;
-    let reader = KafkaReader::open(&plan.source, plan.batch.clone(), share.clamp(LEAST, MOST))?;
-    Ok(Arc::new(reader))
+    let (limits, share) = (plan.batch.clone(), share.clamp(LEAST, MOST));
+    Ok(if plan.reads_batches() {
+        Arc::new(WireReader::open(&plan.source, limits, share)?)
+    } else {
+        Arc::new(KafkaReader::open(&plan.source, limits, share)?)
+    })
 }
 
 /// What the source was found to have.

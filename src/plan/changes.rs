@@ -50,6 +50,7 @@ impl RoutePlan {
             || self.partitioning != next.partitioning
             || self.keeping != next.keeping
             || self.batch != next.batch
+            || self.reads_batches() != next.reads_batches()
     }
 }
 
@@ -60,6 +61,7 @@ impl TargetPlan {
         !self.cluster.is_reached_as(&next.cluster)
             || self.topic != next.topic
             || self.retry != next.retry
+            || self.transfer != next.transfer
             || letters.topic != next_letters.topic
             || !letters.cluster.is_reached_as(&next_letters.cluster)
     }
@@ -168,6 +170,7 @@ impl Told {
             |target: &TargetPlan| (target.dead_letter.topic.clone(), target.dead_letter.cluster.alias.clone());
         let retry = |target: &TargetPlan| (target.retry, letters(target));
         self.other(format_args!("{path}.retry"), &retry(old), &retry(new), "has another value");
+        self.value(format_args!("{path}.transfer"), old.transfer.name(), new.transfer.name());
     }
 }
 

@@ -144,7 +144,9 @@ fn a_timestamp_of_zero_is_written_as_one_and_that_is_said() {
     let regions = regions();
     let source = regions.guangzhou.topic("fan_out.zero").create(1);
     source.write(&[Exact { timestamp: 0, ..Exact::new(0, 1) }, Exact::new(0, 2)]);
-    let finished = Engine::run_until_caught_up(&config(&regions, "fan_out.zero", &["shanghai"])).assert_bounded();
+    let config = config(&regions, "fan_out.zero", &["shanghai"]);
+    let config = config.set("/routes/fan_out_zero", "transfer", json!("records"));
+    let finished = Engine::run_until_caught_up(&config).assert_bounded();
     assert!(finished.stderr.contains("records stamped 0"), "nothing is altered silently\n{}", finished.stderr);
     let copied = regions.shanghai.topic("fan_out.zero").records();
     assert_eq!(copied.iter().map(|record| record.timestamp).min(), Some(1));

@@ -21,6 +21,7 @@ mod gaps;
 mod harness;
 mod orders;
 mod outages;
+mod passthrough;
 mod plan;
 mod refusals;
 mod reload;

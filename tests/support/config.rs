@@ -54,6 +54,13 @@ impl Config {
     /// A route that is switched on.
     pub fn route(mut self, name: &str, mut route: Value) -> Self {
         route["enabled"] = json!(true);
+        // what holds for one way to transfer records holds for the others
+        if let Ok(transfer) = std::env::var("ANABRANCH_TRANSFER")
+            && route.get("transfer").is_none()
+        {
+            let by_key = transfer == "passthrough" && route["partitioning"] == "by_key";
+            route["transfer"] = json!(if by_key { "auto" } else { &transfer });
+        }
         self.0["routes"][name] = route;
         self
     }

@@ -20,6 +20,7 @@ pub mod log;
 pub mod meter;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod records;
 pub mod standstill;
 pub mod topic;

@@ -1,0 +1,236 @@
+//! Who leads what: the brokers of a cluster and the leaders of the partitions that somebody reads or writes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
+
+use super::access::Access;
+use super::connection::Connection;
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::codes;
+
+/// What tells a topic from another one of the same name; 0 where the cluster does not tell.
+pub(super) type TopicId = u128;
+
+/// A broker's number in its cluster.
+pub(super) type BrokerId = i32;
+
+/// Kafka's code for a topic or partition that is not there.
+pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+
+/// A partition's leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) broker: BrokerId,
+    /// In which term; -1 where the cluster does not say.
+    pub(super) epoch: i32,
+}
+
+/// What was said of a partition last.
+#[derive(Clone, Debug)]
+pub(super) enum Led {
+    By(Leader),
+    /// There is none now, and why.
+    Nobody(i16),
+}
+
+/// What is known of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    brokers: HashMap<BrokerId, Arc<str>>,
+    partitions: HashMap<TopicPartition, Led>,
+    /// The ids of the topics, where the cluster tells them.
+    ids: HashMap<Arc<str>, TopicId>,
+    /// Since when a topic or a partition is said not to be there.
+    missing: HashMap<TopicPartition, Instant>,
+}
+
+impl Directory {
+    /// A broker's `host:port`.
+    pub(super) fn address(&self, broker: BrokerId) -> Option<&Arc<str>> {
+        self.brokers.get(&broker)
+    }
+
+    /// A partition's leader, where it has one whose address is known.
+    pub(super) fn leader(&self, partition: &TopicPartition) -> Option<Leader> {
+        match self.partitions.get(partition) {
+            Some(Led::By(leader)) if self.brokers.contains_key(&leader.broker) => Some(*leader),
+            _ => None,
+        }
+    }
+
+    /// The id of a topic, as it was told last; 0 where it was not.
+    pub(super) fn topic_id(&self, topic: &str) -> TopicId {
+        self.ids.get(topic).copied().unwrap_or(0)
+    }
+
+    /// Since when a partition is said not to be there.
+    pub(super) fn missing_since(&self, partition: &TopicPartition) -> Option<Instant> {
+        self.missing.get(partition).copied()
+    }
+
+    /// Why a partition's leader is not told, where that is not going to change by itself.
+    pub(super) fn denied(&self, partition: &TopicPartition) -> Option<i16> {
+        match self.partitions.get(partition) {
+            Some(Led::Nobody(code)) if codes::class(*code) == FaultClass::Config => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// The addresses to ask at: the brokers that are known, and then those that the config names.
+    fn addresses(&self, access: &Access) -> Vec<Arc<str>> {
+        let configured = access.bootstrap.iter().map(|address| Arc::from(address.as_str()));
+        let mut known: Vec<Arc<str>> = self.brokers.values().cloned().collect();
+        fastrand::shuffle(&mut known);
+        known.into_iter().chain(configured).collect()
+    }
+
+    /// Takes what a broker said of `asked`. A leader of an older term than the one that is known is not believed.
+    fn learn(&mut self, answer: &MetadataResponse, asked: &[TopicPartition]) {
+        let address = |host: &str, port: i32| {
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        };
+        let brokers = answer.brokers.iter().map(|broker| (broker.node_id.0, address(&broker.host, broker.port).into()));
+        self.brokers = brokers.collect();
+        let mut said = HashMap::new();
+        for topic in &answer.topics {
+            let Some(name) = &topic.name else { continue };
+            said.insert((name.as_str(), None), Led::Nobody(topic.error_code));
+            if !topic.topic_id.is_nil() {
+                self.ids.insert(name.as_str().into(), topic.topic_id.as_u128());
+            }
+            for partition in &topic.partitions {
+                let leader = Leader { broker: partition.leader_id.0, epoch: partition.leader_epoch };
+                let led = if leader.broker >= 0 { Led::By(leader) } else { Led::Nobody(partition.error_code) };
+                said.insert((name.as_str(), Some(partition.partition_index)), led);
+            }
+        }
+        for partition in asked {
+            let whole = || said.get(&(&*partition.topic, None)).cloned();
+            match said.get(&(&*partition.topic, Some(partition.partition))).cloned().or_else(whole) {
+                // a topic without an error that lacks the partition
+                Some(Led::Nobody(0 | UNKNOWN_TOPIC_OR_PARTITION)) | None => self.miss(partition),
+                Some(led) => self.found(partition, led),
+            }
+        }
+    }
+
+    fn miss(&mut self, partition: &TopicPartition) {
+        self.partitions.remove(partition);
+        self.missing.entry(partition.clone()).or_insert_with(Instant::now);
+    }
+
+    fn found(&mut self, partition: &TopicPartition, led: Led) {
+        self.missing.remove(partition);
+        if let (Some(Led::By(known)), Led::By(said)) = (self.partitions.get(partition), &led)
+            && said.epoch >= 0
+            && said.epoch < known.epoch
+            && self.brokers.contains_key(&known.broker)
+        {
+            return;
+        }
+        self.partitions.insert(partition.clone(), led);
+    }
+
+    /// Forgets a partition that nobody asks for any more.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.partitions.remove(partition);
+        self.missing.remove(partition);
+    }
+}
+
+/// Asks a cluster who leads what. Keeps its connection.
+pub(super) struct Inquirer {
+    access: Arc<Access>,
+    connection: Option<Connection>,
+}
+
+/// An answer, and for which partitions.
+pub(super) struct Learned {
+    answer: MetadataResponse,
+    asked: Vec<TopicPartition>,
+}
+
+impl Learned {
+    pub(super) fn into_directory(self, directory: &mut Directory) {
+        directory.learn(&self.answer, &self.asked);
+    }
+}
+
+impl Inquirer {
+    pub(super) fn new(access: Arc<Access>) -> Self {
+        Self { access, connection: None }
+    }
+
+    /// Asks one broker after the other until one answers.
+    pub(super) async fn ask(&mut self, addresses: Vec<Arc<str>>, asked: Vec<TopicPartition>) -> Result<Learned, Fault> {
+        if let Some(connection) = &mut self.connection {
+            match ask(&self.access, connection, &asked).await {
+                Ok(answer) => return Ok(Learned { answer, asked }),
+                Err(_) => self.connection = None,
+            }
+        }
+        let mut last = None;
+        for address in addresses {
+            let mut connection = match Connection::open(&self.access, &address).await {
+                Ok(connection) => connection,
+                Err(fault) => {
+                    last = Some(fault);
+                    continue;
+                }
+            };
+            match ask(&self.access, &mut connection, &asked).await {
+                Ok(answer) => {
+                    self.connection = Some(connection);
+                    return Ok(Learned { answer, asked });
+                }
+                Err(fault) => last = Some(fault),
+            }
+        }
+        let nobody = || self.access.fault(FaultClass::System, "no broker", "none is known");
+        Err(last.unwrap_or_else(nobody))
+    }
+
+    /// The connection, for questions that any broker answers.
+    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut()
+    }
+
+    /// Lets the connection go.
+    pub(super) fn hang_up(&mut self) {
+        self.connection = None;
+    }
+}
+
+/// Where to ask about a cluster.
+pub(super) fn addresses(directory: &Directory, access: &Access) -> Vec<Arc<str>> {
+    directory.addresses(access)
+}
+
+async fn ask(
+    access: &Access,
+    connection: &mut Connection,
+    asked: &[TopicPartition],
+) -> Result<MetadataResponse, Fault> {
+    let version = connection.who().version(access, ApiKey::Metadata, 4, 12)?;
+    let mut names: Vec<&str> = asked.iter().map(|partition| &*partition.topic).collect();
+    names.sort_unstable();
+    names.dedup();
+    let topic =
+        |name: &str| MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))));
+    let request = MetadataRequest::default()
+        .with_topics(Some(names.into_iter().map(topic).collect()))
+        .with_allow_auto_topic_creation(false);
+    let answer = connection.call(access, version, &request).await?;
+    // one that is starting knows nobody, and not even itself
+    if answer.brokers.is_empty() {
+        let why = format!("it knows no broker: {}", codes::text(answer.error_code));
+        return Err(access.fault(FaultClass::System, &connection.who().address, why));
+    }
+    Ok(answer)
+}

@@ -1,0 +1,201 @@
+//! Fetches from one broker, for all streams whose partitions it leads.
+
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::connection::{Connection, close};
+use super::directory::{BrokerId, Leader};
+use super::fetch::{API, Answer, BY_ID, Said, Terms, Topic, VERSIONS, Wanted, encode, receive};
+use super::reader::{Shared, Shelf};
+use super::runtime;
+use super::sift::sift;
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::{ReadEvent, StreamId, codes};
+
+/// How long a broker waits for something new, and how long where a partition is left out that may have room at any moment.
+const WAIT_MS: (i32, i32) = (250, 10);
+/// An answer has at most about so many bytes.
+const ANSWER: i32 = 8 << 20;
+/// How soon a broker is tried again that could not be reached, and at the latest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a partition rests that its leader could not give.
+const REST: Duration = Duration::from_millis(100);
+
+/// Fetches for ever: whenever one of its streams has room.
+pub(super) async fn fetch(shelf: Shelf, broker: BrokerId, wake: Rc<Notify>) {
+    let mut connection = None;
+    let mut pause = BACKOFF.0;
+    let mut round = 0;
+    loop {
+        round += 1;
+        let (wanted, terms) = wanted(&mut shelf.borrow_mut(), broker, round);
+        if wanted.is_empty() {
+            wake.notified().await;
+            continue;
+        }
+        let fetched = fetch_once(&shelf, broker, &mut connection, &wanted, terms).await;
+        for (id, _) in &wanted {
+            if let Some(reading) = shelf.borrow_mut().streams.get_mut(id) {
+                reading.fetching.take_if(|from| *from == broker);
+            }
+        }
+        match fetched {
+            Ok(throttle) => {
+                pause = BACKOFF.0;
+                if !throttle.is_zero() {
+                    shelf.borrow().counts.throttled(throttle);
+                    runtime::rest(throttle).await;
+                }
+            }
+            Err(fault) => {
+                connection = None;
+                tracing::debug!(class = fault.class.name(), "{fault}");
+                shelf.borrow().ask();
+                runtime::rest(pause).await;
+                pause = (pause * 2).min(BACKOFF.1);
+            }
+        }
+    }
+}
+
+/// What is to be fetched now. Who comes first changes from round to round: only the first is sure to get a batch that is larger
+/// than its share.
+fn wanted(shared: &mut Shared, broker: BrokerId, round: usize) -> (Vec<(StreamId, Wanted)>, Terms) {
+    let prefetch = shared.prefetch;
+    let mut left_out = false;
+    let mut wanted = Vec::new();
+    for (id, reading) in &mut shared.streams {
+        let Some(Leader { epoch, .. }) = shared.directory.leader(&reading.partition).filter(|one| one.broker == broker)
+        else {
+            continue;
+        };
+        // one that another broker led lately may still be under way there: what comes first counts
+        if reading.fetching == Some(broker) || reading.rests || !reading.has_room(prefetch) {
+            left_out = true;
+            continue;
+        }
+        reading.fetching = Some(broker);
+        let bytes = i32::try_from(reading.share).unwrap_or(i32::MAX);
+        let partition = reading.partition.clone();
+        let topic_id = reading.known.unwrap_or(0);
+        let (from, last_epoch) = (reading.next, reading.last_epoch);
+        wanted.push((*id, Wanted { partition, topic_id, from, bytes, leader_epoch: epoch, last_epoch }));
+    }
+    wanted.sort_by(|(_, a), (_, b)| a.partition.cmp(&b.partition));
+    if !wanted.is_empty() {
+        let first = round % wanted.len();
+        wanted.rotate_left(first);
+    }
+    (wanted, Terms { max_wait_ms: if left_out { WAIT_MS.1 } else { WAIT_MS.0 }, max_bytes: ANSWER })
+}
+
+async fn fetch_once(
+    shelf: &Shelf,
+    broker: BrokerId,
+    connection: &mut Option<Connection>,
+    wanted: &[(StreamId, Wanted)],
+    terms: Terms,
+) -> Result<Duration, Fault> {
+    let access = shelf.borrow().access.clone();
+    let address = shelf.borrow().directory.address(broker).cloned();
+    let gone = || access.fault(FaultClass::System, "a broker", "it is not in the cluster any more");
+    let address = address.ok_or_else(gone)?;
+    let open = match connection {
+        Some(open) if open.who().address == *address => open,
+        _ => connection.insert(Connection::open(&access, &address).await?),
+    };
+    let by_id = wanted.iter().all(|(_, wanted)| wanted.topic_id != 0);
+    let version = open.who().version(&access, API, VERSIONS.0, if by_id { VERSIONS.1 } else { BY_ID - 1 })?;
+    let failed = |error: io::Error| access.fault(FaultClass::System, &address, error);
+    let (inlet, outlet, who) = open.parts();
+    let mut request = BytesMut::new();
+    let asked = who.begin(API, version, &mut request);
+    let list: Vec<Wanted> = wanted.iter().map(|(_, wanted)| wanted.clone()).collect();
+    encode(&list, terms, version, &mut request).map_err(|what| failed(io::Error::other(what)))?;
+    close(&mut request, 0);
+    let streams: HashMap<(Topic, i32), &(StreamId, Wanted)> = wanted
+        .iter()
+        .map(|one| {
+            let (topic, partition) = (&one.1.partition.topic, one.1.partition.partition);
+            let topic = if version < BY_ID { Topic::Named(topic.to_string()) } else { Topic::Id(one.1.topic_id) };
+            ((topic, partition), one)
+        })
+        .collect();
+    let exchange = async {
+        outlet.write_all(&request).await?;
+        outlet.flush().await?;
+        receive(inlet, asked, version, |answer| {
+            if let Some((id, wanted)) = streams.get(&(answer.topic.clone(), answer.partition)) {
+                take(shelf, broker, *id, wanted, answer);
+            }
+        })
+        .await
+    };
+    let patience = access.patience + Duration::from_millis(u64::try_from(terms.max_wait_ms).unwrap_or(0));
+    let said = tokio::time::timeout(patience, exchange).await;
+    let Said { code, throttle_ms, bytes } =
+        said.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))).map_err(failed)?;
+    shelf.borrow().counts.moved(bytes);
+    if code != 0 {
+        return Err(access.fault(codes::class(code), &address, codes::text(code)));
+    }
+    Ok(Duration::from_millis(u64::try_from(throttle_ms).unwrap_or(0)))
+}
+
+/// What is done with a partition's answer.
+fn take(shelf: &Shelf, broker: BrokerId, id: StreamId, wanted: &Wanted, answer: Answer) {
+    const OFFSET_OUT_OF_RANGE: i16 = 1;
+    let mut shared = shelf.borrow_mut();
+    let counts = shared.counts.clone();
+    let Some(reading) = shared.streams.get_mut(&id).filter(|reading| reading.next == wanted.from) else { return };
+    reading.fetching.take_if(|from| *from == broker);
+    if let Some((epoch, end)) = answer.parted {
+        let why =
+            format!("the log was truncated: epoch {epoch} ends at {end} there, and was read up to {}", wanted.from);
+        let fault = shared.streams.get(&id).map(|reading| shared.fault(reading, FaultClass::Config, why));
+        return fault.map_or((), |fault| shared.end(id, ReadEvent::Lost(fault)));
+    }
+    if answer.code == 0 {
+        let bytes = answer.records.len();
+        let (sifted, malformed) = sift(answer.records, wanted.from, &answer.aborted, &counts);
+        reading.fetched(id, sifted, bytes);
+        if let Some(malformed) = malformed {
+            // what came before it is read first, and then it is tried again
+            let fault = shared.streams.get(&id).map(|reading| shared.fault(reading, FaultClass::System, malformed));
+            return fault.map_or((), |fault| shared.end(id, ReadEvent::Failed(fault)));
+        }
+        return;
+    }
+    let class = codes::class(answer.code);
+    if class == FaultClass::System {
+        reading.rests = true;
+        shared.ask();
+        let due = Instant::now() + REST;
+        let (shelf, partition) = (shelf.clone(), wanted.partition.clone());
+        tokio::task::spawn_local(async move {
+            runtime::until(due).await;
+            rested(&shelf, id, &partition);
+        });
+        return;
+    }
+    let Some(reading) = shared.streams.get(&id) else { return };
+    let fault = shared.fault(reading, class, codes::text(answer.code));
+    let lost = answer.code == OFFSET_OUT_OF_RANGE;
+    shared.end(id, if lost { ReadEvent::Lost(fault) } else { ReadEvent::Failed(fault) });
+}
+
+fn rested(shelf: &Shelf, id: StreamId, partition: &TopicPartition) {
+    let mut shared = shelf.borrow_mut();
+    if let Some(reading) = shared.streams.get_mut(&id) {
+        reading.rests = false;
+        shared.wake(partition);
+    }
+}

@@ -1,0 +1,119 @@
+//! Knows who leads what for a writer, and by what brokers know it.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::{ApiKey, InitProducerIdRequest};
+use tokio::time::Instant;
+
+use super::access::Access;
+use super::connection::Connection;
+use super::directory::{Inquirer, addresses};
+use super::outbound::Outbound;
+use super::runtime;
+use super::writer::{MISSING, Writing, list};
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::topic_partition::TopicPartition;
+use crate::format::Identity;
+use crate::kafka::codes;
+
+/// How soon it may ask again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long it waits at the most before it asks again after a failure.
+const LONGEST: Duration = Duration::from_secs(5);
+/// How often it asks without being asked, where something is to be written: a broker that is silent does not say that another one
+/// leads now.
+const REFRESH: Duration = Duration::from_secs(5);
+/// How soon it asks again for what had no leader.
+const LEADERLESS: Duration = Duration::from_millis(250);
+
+/// Asks whenever somebody wants to know, for ever.
+pub(super) async fn keep(writing: Writing) {
+    let (access, wanted) = {
+        let shared = writing.borrow();
+        (shared.access.clone(), shared.ask.clone())
+    };
+    let mut inquirer = Inquirer::new(access.clone());
+    let mut pause = PAUSE;
+    loop {
+        // late is as good as asked
+        tokio::time::timeout(REFRESH, wanted.notified()).await.unwrap_or_default();
+        if writing.borrow().partitions.values().all(Outbound::is_idle) {
+            continue;
+        }
+        match learn(&writing, &access, &mut inquirer).await {
+            Ok(()) => pause = PAUSE,
+            Err(fault) => {
+                inquirer.hang_up();
+                writing.borrow().trouble(fault);
+                pause = (pause * 2).min(LONGEST);
+                wanted.notify_one();
+            }
+        }
+        runtime::rest(pause).await;
+    }
+}
+
+async fn learn(writing: &Writing, access: &Access, inquirer: &mut Inquirer) -> Result<(), Fault> {
+    let (at, asked) = {
+        let shared = writing.borrow();
+        let asked: Vec<TopicPartition> = shared.partitions.keys().cloned().collect();
+        (addresses(&shared.directory, access), asked)
+    };
+    let learned = inquirer.ask(at, asked).await?;
+    learned.into_directory(&mut writing.borrow_mut().directory);
+    if writing.borrow().identity.is_none()
+        && let Some(connection) = inquirer.connection()
+    {
+        let identity = introduce(access, connection).await?;
+        writing.borrow_mut().identity = Some(identity);
+    }
+    let partitions: Vec<TopicPartition> = writing.borrow().partitions.keys().cloned().collect();
+    let mut leaderless = false;
+    for partition in &partitions {
+        leaderless |= !has_leader(writing, access, partition);
+        let shared = writing.borrow();
+        if let Some(gone) = shared.waits_for_another_than_its_leader(partition) {
+            gone.hang_up();
+        }
+        drop(shared);
+        list(writing, partition);
+    }
+    if leaderless {
+        let wanted = writing.borrow().ask.clone();
+        tokio::task::spawn_local(async move {
+            runtime::rest(LEADERLESS).await;
+            wanted.notify_one();
+        });
+    }
+    Ok(())
+}
+
+/// Whether there is somebody to write to; where there will be nobody, what waits is refused.
+fn has_leader(writing: &Writing, access: &Access, partition: &TopicPartition) -> bool {
+    let mut shared = writing.borrow_mut();
+    if shared.directory.leader(partition).is_some() || shared.partitions.get(partition).is_none_or(Outbound::is_idle) {
+        return true;
+    }
+    let missing = shared.directory.missing_since(partition).is_some_and(|since| Instant::now() - since >= MISSING);
+    let denied = shared.directory.denied(partition);
+    let why = match (missing, denied) {
+        (_, Some(code)) => codes::text(code),
+        (true, None) => "it is not there".to_owned(),
+        (false, None) => return false,
+    };
+    let fault = Fault::new(FaultClass::Config, format!("cluster {}: {partition}: {why}", access.alias));
+    shared.refuse_all(partition, &fault);
+    true
+}
+
+/// Asks for a producer's number.
+async fn introduce(access: &Access, connection: &mut Connection) -> Result<Identity, Fault> {
+    let version = connection.who().version(access, ApiKey::InitProducerId, 0, 4)?;
+    let request = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000).with_transactional_id(None);
+    let answer = connection.call(access, version, &request).await?;
+    if answer.error_code != 0 {
+        let why = format!("no producer id: {}", codes::text(answer.error_code));
+        return Err(access.fault(codes::class(answer.error_code), &connection.who().address, why));
+    }
+    Ok(Identity { producer_id: answer.producer_id.0, epoch: answer.producer_epoch })
+}

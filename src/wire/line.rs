@@ -1,0 +1,331 @@
+//! What goes to one broker: its partitions stand in line, and a connection takes them as it has room.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, ProduceResponse, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, HeaderVersion};
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
+
+use super::connection::{Connection, Who};
+use super::directory::BrokerId;
+use super::inlet::Inlet;
+use super::outbound::{MOST_UNDER_WAY, Sent};
+use super::produce::{Outgoing, Part, VERSIONS};
+use super::runtime;
+use super::socket::Socket;
+use super::writer::{Writing, ends_producer, list, list_after};
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::codes;
+
+/// A request is closed once it has so many bytes.
+const FULL: usize = 1 << 20;
+/// How soon a broker is tried again that could not be reached, and at the latest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Who leads something no more says so within this time, if it can say anything.
+const ANSWER: Duration = Duration::from_secs(5);
+/// A connection that nothing goes over is closed after this long, before the broker does it.
+const IDLE: Duration = Duration::from_secs(240);
+
+/// Partitions with something for a broker, in the order of their turns.
+#[derive(Default)]
+pub(super) struct Line {
+    partitions: RefCell<VecDeque<TopicPartition>>,
+    filled: Notify,
+    gone: Notify,
+}
+
+impl Line {
+    pub(super) fn push(&self, partition: TopicPartition) {
+        self.partitions.borrow_mut().push_back(partition);
+        self.filled.notify_one();
+    }
+
+    /// Another broker leads what this one has not answered for: it is not waited for any longer than it takes to answer.
+    pub(super) fn hang_up(&self) {
+        self.gone.notify_one();
+    }
+
+    fn pop(&self) -> Option<TopicPartition> {
+        self.partitions.borrow_mut().pop_front()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.partitions.borrow().is_empty()
+    }
+}
+
+/// Serves a line for ever: connects when there is something in it.
+pub(super) async fn serve(writing: Writing, broker: BrokerId, line: Rc<Line>) {
+    let mut pause = BACKOFF.0;
+    loop {
+        while line.is_empty() {
+            line.filled.notified().await;
+        }
+        let (access, address) = {
+            let shared = writing.borrow();
+            (shared.access.clone(), shared.directory.address(broker).cloned())
+        };
+        let Some(address) = address else {
+            // it is not in the cluster any more: others lead what it led
+            unlist(&writing, &line);
+            continue;
+        };
+        let ended = match Connection::open(&access, &address).await {
+            Ok(connection) => {
+                pause = BACKOFF.0;
+                converse(&writing, broker, &line, connection).await
+            }
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = ended {
+            writing.borrow().trouble(fault);
+            unlist(&writing, &line);
+            writing.borrow().ask.notify_one();
+            runtime::rest(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
+            relist(&writing, broker);
+        }
+    }
+}
+
+/// Lets everybody out of the line.
+fn unlist(writing: &Writing, line: &Line) {
+    let mut shared = writing.borrow_mut();
+    while let Some(partition) = line.pop() {
+        if let Some(outbound) = shared.partitions.get_mut(&partition) {
+            outbound.listed = false;
+        }
+    }
+}
+
+/// Puts all into line that have something for a broker.
+fn relist(writing: &Writing, broker: BrokerId) {
+    let mine: Vec<TopicPartition> = {
+        let shared = writing.borrow();
+        let leads = |partition: &&TopicPartition| {
+            shared.directory.leader(partition).is_some_and(|leader| leader.broker == broker)
+        };
+        shared.partitions.keys().filter(leads).cloned().collect()
+    };
+    for partition in &mine {
+        list(writing, partition);
+    }
+}
+
+/// A request that is ready to go.
+struct Composed {
+    request: Outgoing,
+    /// Which batch of each partition is in it.
+    parts: Vec<(TopicPartition, u64)>,
+    number: i32,
+}
+
+/// A request that was not answered yet.
+struct Asked {
+    number: i32,
+    since: Instant,
+    due: Instant,
+    parts: Vec<(TopicPartition, u64)>,
+}
+
+struct Conversation<'a> {
+    writing: &'a Writing,
+    broker: BrokerId,
+    line: &'a Line,
+    who: Who,
+    version: i16,
+    outlet: WriteHalf<Socket>,
+    asked: VecDeque<Asked>,
+    /// The broker wants quiet until then.
+    muted_until: Option<Instant>,
+}
+
+/// Speaks with a broker until the connection is of no use any more.
+async fn converse(writing: &Writing, broker: BrokerId, line: &Line, connection: Connection) -> Result<(), Fault> {
+    let access = writing.borrow().access.clone();
+    let (inlet, outlet, who) = connection.into_parts();
+    let version = who.version(&access, ApiKey::Produce, VERSIONS.0, VERSIONS.1)?;
+    let (answers, listening) = listen(inlet);
+    let mut conversation =
+        Conversation { writing, broker, line, who, version, outlet, asked: VecDeque::new(), muted_until: None };
+    let ended = conversation.go_on(answers).await;
+    listening.abort();
+    if conversation.asked.is_empty() {
+        return Ok(()); // it was closed while nobody used it
+    }
+    let under_way: Vec<TopicPartition> =
+        conversation.asked.drain(..).flat_map(|asked| asked.parts).map(|(partition, _)| partition).collect();
+    for partition in under_way {
+        if let Some(outbound) = writing.borrow_mut().partitions.get_mut(&partition) {
+            outbound.lost();
+        }
+    }
+    ended.map_err(|error| access.fault(FaultClass::System, &conversation.who.address, error))
+}
+
+type Answers = UnboundedReceiver<io::Result<Bytes>>;
+
+/// Listens in a task of its own: an answer that has come in part must not be lost when something else happens.
+fn listen(mut inlet: Inlet<ReadHalf<Socket>>) -> (Answers, tokio::task::JoinHandle<()>) {
+    let (told, answers) = unbounded_channel();
+    let listening = tokio::task::spawn_local(async move {
+        loop {
+            let answer = match inlet.begin().await {
+                Ok(_) => inlet.rest().await,
+                Err(error) => Err(error),
+            };
+            let broken = answer.is_err();
+            if told.send(answer).is_err() || broken {
+                return;
+            }
+        }
+    });
+    (answers, listening)
+}
+
+impl Conversation<'_> {
+    async fn go_on(&mut self, mut answers: Answers) -> io::Result<()> {
+        loop {
+            self.send_what_can_be_sent().await?;
+            let muted = self.muted_until.filter(|until| *until > Instant::now());
+            let due = self.asked.front().map(|asked| asked.due);
+            let quiet = Instant::now() + IDLE;
+            tokio::select! {
+                biased;
+                answer = answers.recv() => {
+                    self.hear(answer.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))?)?;
+                    while let Ok(answer) = answers.try_recv() {
+                        self.hear(answer?)?;
+                    }
+                }
+                () = self.line.gone.notified(), if self.asked.front().is_some_and(|asked| asked.since.elapsed() >= ANSWER) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer, and another broker leads now"));
+                }
+                () = self.line.filled.notified(), if muted.is_none() && self.asked.len() < MOST_UNDER_WAY => {}
+                () = runtime::until(muted.unwrap_or(quiet)), if muted.is_some() => {}
+                () = runtime::until(due.unwrap_or(quiet)), if due.is_some() => {
+                    self.writing.borrow().counts.timed_out(self.asked.len());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
+                }
+                () = runtime::until(quiet), if due.is_none() && self.line.is_empty() => return Ok(()),
+            }
+        }
+    }
+
+    async fn send_what_can_be_sent(&mut self) -> io::Result<()> {
+        while self.asked.len() < MOST_UNDER_WAY && self.muted_until.is_none_or(|until| until <= Instant::now()) {
+            let Some(Composed { request, parts, number }) = self.compose() else { return Ok(()) };
+            let patience = self.writing.borrow().access.patience;
+            let since = Instant::now();
+            let due = since + patience;
+            // noted first: of what was sent in part, nobody knows what became
+            self.asked.push_back(Asked { number, since, due, parts });
+            self.writing.borrow().counts.moved(request.bytes());
+            let sent = tokio::time::timeout(patience, request.send(&mut self.outlet)).await;
+            sent.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it takes nothing"))??;
+        }
+        Ok(())
+    }
+
+    /// The next request: one batch of each partition, in the order of their turns, until it is full.
+    fn compose(&mut self) -> Option<Composed> {
+        let mut taken = self.take_turns()?;
+        // whoever has more gets in line again
+        for (partition, _) in &taken {
+            list(self.writing, partition);
+        }
+        taken.sort_by(|(a, _), (b, _)| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let mut header = BytesMut::with_capacity(64 + taken.len() * 96);
+        let number = self.who.begin(ApiKey::Produce, self.version, &mut header);
+        let part = |(partition, sent): &(TopicPartition, Sent)| Part {
+            partition: partition.clone(),
+            header: sent.batch.header_for(sent.identity, sent.sequence),
+            batch: sent.batch.clone(),
+        };
+        let parts: Vec<Part> = taken.iter().map(part).collect();
+        let request = Outgoing::new(header, &parts);
+        let parts = taken.into_iter().map(|(partition, sent)| (partition, sent.number)).collect();
+        Some(Composed { request, parts, number })
+    }
+
+    /// The next batch of each partition in line, until they fill a request; `None` where there is none.
+    fn take_turns(&self) -> Option<Vec<(TopicPartition, Sent)>> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let mut shared = self.writing.borrow_mut();
+        let identity = shared.identity?;
+        while bytes < FULL
+            && let Some(partition) = self.line.pop()
+        {
+            let leads = shared.directory.leader(&partition).is_some_and(|leader| leader.broker == self.broker);
+            let Some(outbound) = shared.partitions.get_mut(&partition) else { continue };
+            outbound.listed = false;
+            if leads && let Some(sent) = outbound.send(self.broker, identity) {
+                bytes += sent.batch.total_bytes();
+                taken.push((partition, sent));
+            }
+        }
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    fn hear(&mut self, mut answer: Bytes) -> io::Result<()> {
+        let strange = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        let header = ResponseHeader::decode(&mut answer, ProduceResponse::header_version(self.version));
+        let header = header.map_err(|error| strange(error.to_string()))?;
+        if self.asked.front().is_none_or(|asked| asked.number != header.correlation_id) {
+            return Err(strange("an answer to another question".to_owned()));
+        }
+        let response =
+            ProduceResponse::decode(&mut answer, self.version).map_err(|error| strange(error.to_string()))?;
+        let Some(asked) = self.asked.pop_front() else { return Ok(()) };
+        for (partition, sent) in asked.parts {
+            self.hear_of(&response, &partition, sent);
+        }
+        self.heed(Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap_or(0)));
+        Ok(())
+    }
+
+    fn hear_of(&self, response: &ProduceResponse, partition: &TopicPartition, sent: u64) {
+        const NETWORK_EXCEPTION: i16 = 13;
+        let topic = response.responses.iter().find(|topic| topic.name.as_str() == &*partition.topic);
+        let said =
+            topic.and_then(|topic| topic.partition_responses.iter().find(|one| one.index == partition.partition));
+        // a broker that says nothing of it may have it or not
+        let code = said.map_or(NETWORK_EXCEPTION, |said| said.error_code);
+        let rest = self.writing.borrow_mut().answered(partition, sent, code);
+        if ends_producer(code) {
+            let shared = self.writing.borrow();
+            let why =
+                format!("cluster {}: {partition}: the producer ended: {}", shared.access.alias, codes::text(code));
+            shared.fatal(Fault::new(FaultClass::System, why));
+        }
+        match rest {
+            Some(rest) => {
+                self.writing.borrow().ask.notify_one();
+                list_after(self.writing, partition.clone(), rest);
+            }
+            None => list(self.writing, partition),
+        }
+    }
+
+    /// A broker that throttles wants quiet for that long, and is told of as long as it does.
+    fn heed(&mut self, throttle: Duration) {
+        let was_throttled = self.muted_until.is_some();
+        if !throttle.is_zero() {
+            self.muted_until = Some(Instant::now() + throttle);
+        } else if was_throttled {
+            self.muted_until = None;
+        } else {
+            return;
+        }
+        self.writing.borrow().throttled(throttle);
+    }
+}

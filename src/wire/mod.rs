@@ -1,0 +1,24 @@
+//! The second way to read and write: record batches as they are, still compressed, over connections of our own.
+//!
+//! A reader and a writer each have one thread, with a runtime of its own: whatever is shared within one is never locked. Groups,
+//! commits and topics stay with [`crate::kafka`], whose seams these stand behind.
+
+mod access;
+mod connection;
+mod counts;
+mod cut;
+mod directory;
+mod fetch;
+mod fetcher;
+mod inlet;
+mod keeper;
+mod line;
+mod outbound;
+mod produce;
+pub mod reader;
+mod reading;
+mod runtime;
+mod sasl;
+mod sift;
+mod socket;
+pub mod writer;

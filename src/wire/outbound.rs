@@ -1,0 +1,320 @@
+//! What is on its way to one partition of a target: in which order, under which sequence numbers, and what an answer means for it.
+//!
+//! A broker takes a producer's batches in the order of their sequence numbers, and each once. So a batch whose fate is not known is
+//! sent again under its old number, whatever happens; and where a number will never be taken (its batch was refused), the partition
+//! begins anew in a later epoch of the producer, once nothing of the old one is open.
+
+use std::collections::VecDeque;
+
+use super::directory::BrokerId;
+use crate::format::{Identity, RawBatch};
+
+/// A broker remembers so many batches of a producer in a partition: of more, it could not tell which it has.
+pub(super) const MOST_UNDER_WAY: usize = 5;
+
+/// A batch to be written, and whose it is.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// The write that it is a part of.
+    pub(super) ticket: u64,
+    pub(super) batch: RawBatch,
+    /// The positions of its records in what is written.
+    pub(super) positions: Vec<std::ops::Range<u32>>,
+    /// Its number, once it was sent.
+    sequence: Option<i32>,
+    /// Whether it may be there already.
+    uncertain: bool,
+}
+
+impl Piece {
+    pub(super) fn new(ticket: u64, batch: RawBatch, positions: Vec<std::ops::Range<u32>>) -> Self {
+        Self { ticket, batch, positions, sequence: None, uncertain: false }
+    }
+}
+
+/// What became of a batch that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is there.
+    Taken,
+    /// It will not be taken as it is.
+    Refused,
+    /// It is not there, and has to be sent again.
+    Again,
+    /// It may be there, and has to be sent again.
+    Unknown,
+    /// It is not there, and its number will never be the next: what was before it is missing there.
+    OutOfOrder,
+}
+
+/// How it goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Course {
+    /// One batch after the other.
+    #[default]
+    Ahead,
+    /// Something has to be sent again: nothing else goes before all that is under way is answered.
+    Again,
+    /// The same, and the numbers have to begin anew.
+    Anew,
+}
+
+/// A batch that goes out now.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// By what its answer is known.
+    pub(super) number: u64,
+    pub(super) batch: RawBatch,
+    /// Under whose name it goes.
+    pub(super) identity: Identity,
+    pub(super) sequence: i32,
+}
+
+/// One partition's batches.
+#[derive(Debug, Default)]
+pub(super) struct Outbound {
+    /// To be sent, in order; those that were sent before have their numbers.
+    waiting: VecDeque<Piece>,
+    /// Sent, in order, and not answered: all to the same broker.
+    under_way: VecDeque<(u64, Piece)>,
+    broker: Option<BrokerId>,
+    identity: Option<Identity>,
+    next: i32,
+    sent: u64,
+    course: Course,
+    /// How often in a row something had to be sent again.
+    pub(super) failures: u32,
+    /// Whether it waits before it sends again.
+    pub(super) rests: bool,
+    /// Whether it stands in a broker's line.
+    pub(super) listed: bool,
+}
+
+impl Outbound {
+    pub(super) fn push(&mut self, piece: Piece) {
+        self.waiting.push_back(piece);
+    }
+
+    /// Whether anything is left of it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_empty()
+    }
+
+    /// The broker that has not answered for something.
+    pub(super) fn waits_for(&self) -> Option<BrokerId> {
+        self.broker.filter(|_| !self.under_way.is_empty())
+    }
+
+    /// Whether it has something for `broker` now.
+    pub(super) fn can_send(&self, broker: BrokerId) -> bool {
+        let elsewhere = self.broker.is_some_and(|other| other != broker) && !self.under_way.is_empty();
+        !self.waiting.is_empty()
+            && !self.rests
+            && !elsewhere
+            && (self.course == Course::Ahead || self.under_way.is_empty())
+            && self.under_way.len() < MOST_UNDER_WAY
+    }
+
+    /// Takes the next batch as sent to `broker`. `latest` is the producer's present identity.
+    pub(super) fn send(&mut self, broker: BrokerId, latest: Identity) -> Option<Sent> {
+        if !self.can_send(broker) {
+            return None;
+        }
+        self.begin_anew_if_due(latest);
+        if self.course == Course::Again {
+            self.course = Course::Ahead;
+        }
+        let identity = *self.identity.get_or_insert(latest);
+        // before numbers can begin anew, only what may be there is asked for
+        let open = self.waiting.iter().position(|piece| piece.uncertain).filter(|_| self.course == Course::Anew);
+        let mut piece = self.waiting.remove(open.unwrap_or(0))?;
+        let count = piece.batch.header().count;
+        let sequence = *piece.sequence.get_or_insert_with(|| {
+            let sequence = self.next;
+            self.next = advanced(sequence, count);
+            sequence
+        });
+        self.sent += 1;
+        self.broker = Some(broker);
+        let batch = piece.batch.clone();
+        self.under_way.push_back((self.sent, piece));
+        Some(Sent { number: self.sent, batch, identity, sequence })
+    }
+
+    /// Where numbers have to begin anew, they do once nothing is under way and the fate of all that was sent is known.
+    fn begin_anew_if_due(&mut self, latest: Identity) {
+        let known = self.identity.is_none_or(|identity| identity != latest);
+        let due = self.under_way.is_empty() && self.waiting.iter().all(|piece| !piece.uncertain);
+        if self.course == Course::Anew && due && known {
+            self.course = Course::Ahead;
+            self.identity = Some(latest);
+            self.next = 0;
+            self.waiting.iter_mut().for_each(|piece| piece.sequence = None);
+        }
+    }
+
+    /// Whether it waits for a later epoch than this one.
+    pub(super) fn needs_later_than(&self, latest: Identity) -> bool {
+        self.course == Course::Anew && self.identity == Some(latest)
+    }
+
+    /// What became of a batch that was sent. Gives it back where it is done with.
+    pub(super) fn answered(&mut self, sent: u64, fate: Fate) -> Option<Piece> {
+        let at = self.under_way.iter().position(|(number, _)| *number == sent)?;
+        let (_, mut piece) = self.under_way.remove(at)?;
+        match fate {
+            Fate::Taken => {
+                self.failures = 0;
+                return Some(piece);
+            }
+            Fate::Refused => {
+                self.course = Course::Anew;
+                return Some(piece);
+            }
+            Fate::Again => piece.uncertain = false,
+            Fate::Unknown => piece.uncertain = true,
+            Fate::OutOfOrder => (piece.uncertain, self.course) = (false, Course::Anew),
+        }
+        self.send_again(piece);
+        None
+    }
+
+    /// The connection is gone: whatever was under way may be there or not.
+    pub(super) fn lost(&mut self) {
+        while let Some((_, mut piece)) = self.under_way.pop_back() {
+            piece.uncertain = true;
+            self.send_again(piece);
+        }
+    }
+
+    /// Puts a batch back where it belongs among those that wait.
+    fn send_again(&mut self, piece: Piece) {
+        if self.course == Course::Ahead {
+            self.course = Course::Again;
+        }
+        let earlier = |other: &Piece| is_before(other.sequence, piece.sequence);
+        let at = self.waiting.iter().take_while(|other| earlier(other)).count();
+        self.waiting.insert(at, piece);
+    }
+
+    /// Takes everything out that waits: it can't be written. What may be there already is given up, too.
+    pub(super) fn give_up(&mut self) -> Vec<Piece> {
+        if self.waiting.iter().any(|piece| piece.sequence.is_some()) {
+            self.course = Course::Anew;
+        }
+        self.waiting.drain(..).collect()
+    }
+}
+
+/// Numbers count up to the largest, and go on from 0.
+fn advanced(sequence: i32, count: i32) -> i32 {
+    let next = i64::from(sequence) + i64::from(count);
+    i32::try_from(next % (i64::from(i32::MAX) + 1)).unwrap_or(0)
+}
+
+/// Whether one number was given before another; those without one come last.
+fn is_before(one: Option<i32>, other: Option<i32>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => other.wrapping_sub(one) & i32::MAX < i32::MAX / 2 && one != other,
+        (one, _) => one.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Codec, Encoder};
+
+    const BROKER: BrokerId = 1;
+
+    fn id(epoch: i16) -> Identity {
+        Identity { producer_id: 77, epoch }
+    }
+
+    fn piece(ticket: u64, records: usize) -> Piece {
+        let mut encoder = Encoder::new(Codec::None);
+        (0..records).for_each(|_| encoder.push(1, None, Some(b"v"), std::iter::empty()));
+        Piece::new(ticket, encoder.finish().unwrap(), Vec::new())
+    }
+
+    /// With pieces of 10 records for tickets 1 to `count`.
+    fn outbound(count: u64) -> Outbound {
+        let mut outbound = Outbound::default();
+        (1..=count).for_each(|ticket| outbound.push(piece(ticket, 10)));
+        outbound
+    }
+
+    /// Sends all that may be sent; by what each is known, and its number.
+    fn send(outbound: &mut Outbound, latest: Identity) -> Vec<(u64, i16, i32)> {
+        let sent = std::iter::from_fn(|| outbound.send(BROKER, latest));
+        sent.map(|sent| (sent.number, sent.identity.epoch, sent.sequence)).collect()
+    }
+
+    #[test]
+    fn batches_go_in_order_and_no_more_at_a_time_than_a_broker_remembers() {
+        let mut out = outbound(7);
+        assert_eq!(send(&mut out, id(0)), [(1, 0, 0), (2, 0, 10), (3, 0, 20), (4, 0, 30), (5, 0, 40)]);
+        assert_eq!(out.answered(1, Fate::Taken).unwrap().ticket, 1);
+        assert_eq!(send(&mut out, id(0)), [(6, 0, 50)]);
+        assert!(!out.can_send(2), "what is under way elsewhere could be overtaken");
+    }
+
+    #[test]
+    fn what_a_lost_connection_leaves_open_goes_again_under_the_same_numbers() {
+        let mut out = outbound(3);
+        send(&mut out, id(0));
+        out.answered(1, Fate::Taken);
+        out.lost();
+        assert!(out.can_send(2), "the leader may be another one now");
+        assert_eq!(send(&mut out, id(0)), [(4, 0, 10), (5, 0, 20)]);
+    }
+
+    #[test]
+    fn nothing_is_sent_before_all_is_known_of_what_went_after_a_failure() {
+        let mut out = outbound(4);
+        send(&mut out, id(0));
+        assert!(out.answered(1, Fate::Again).is_none());
+        assert_eq!(send(&mut out, id(0)), []);
+        assert!(out.answered(2, Fate::Unknown).is_none());
+        assert!(out.answered(4, Fate::Again).is_none());
+        assert!(out.answered(3, Fate::Again).is_none());
+        assert_eq!(send(&mut out, id(0)), [(5, 0, 0), (6, 0, 10), (7, 0, 20), (8, 0, 30)], "in the old order");
+    }
+
+    #[test]
+    fn after_a_refusal_numbers_begin_anew_once_all_else_is_settled() {
+        let mut out = outbound(3);
+        send(&mut out, id(0));
+        assert_eq!(out.answered(1, Fate::Refused).unwrap().ticket, 1);
+        out.lost();
+        // one of them may be there: it is asked for under its old number, alone
+        assert_eq!(send(&mut out, id(1)), [(4, 0, 10)]);
+        assert!(out.answered(4, Fate::OutOfOrder).is_none());
+        assert_eq!(send(&mut out, id(1)), [(5, 0, 20)]);
+        assert!(out.answered(5, Fate::OutOfOrder).is_none());
+        assert!(out.needs_later_than(id(0)));
+        assert_eq!(send(&mut out, id(1)), [(6, 1, 0), (7, 1, 10)], "in their order");
+    }
+
+    #[test]
+    fn a_later_epoch_is_asked_for_and_used() {
+        let mut out = outbound(2);
+        send(&mut out, id(0));
+        assert!(out.answered(1, Fate::Refused).is_some());
+        assert!(out.answered(2, Fate::OutOfOrder).is_none());
+        assert!(out.needs_later_than(id(0)));
+        assert_eq!(send(&mut out, id(1)), [(3, 1, 0)]);
+        assert!(!out.needs_later_than(id(1)));
+        assert!(out.answered(3, Fate::Taken).is_some());
+        out.push(piece(9, 1));
+        assert_eq!(send(&mut out, id(5)), [(4, 1, 10)], "others' new epochs are not its own");
+    }
+
+    #[test]
+    fn numbers_go_on_from_0_after_the_largest() {
+        assert_eq!(advanced(i32::MAX - 1, 2), 0);
+        assert_eq!(advanced(i32::MAX, 5), 4);
+        assert!(is_before(Some(i32::MAX), Some(3)) && !is_before(Some(3), Some(i32::MAX)));
+        assert!(is_before(Some(3), None) && !is_before(None, Some(3)) && !is_before(Some(3), Some(3)));
+    }
+}

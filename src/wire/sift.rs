@@ -1,0 +1,201 @@
+//! From what a broker sent of a partition to what is passed on: aborted transactions and markers are left out, and batches that no
+//! broker would take as they are get opened and made anew, once for all targets.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::counts::{Counts, Why};
+use crate::format::{Codec, Encoder, Header, Malformed, RawBatch};
+
+/// A batch to be passed on, or offsets without one.
+#[derive(Debug)]
+pub(super) struct Sifted {
+    /// The batch, and the source offsets of its records: one after the other from the first, or each.
+    pub(super) batch: Option<(RawBatch, Offsets)>,
+    /// One past the last source offset that it covers.
+    pub(super) end: i64,
+    /// The term of the leader that wrote it.
+    pub(super) epoch: i32,
+}
+
+/// The source offsets of a batch's records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Offsets {
+    From(i64),
+    Each(Vec<i64>),
+}
+
+/// Batches smaller than this are put together: a request for each would cost more than to open them.
+const SMALL: usize = 1 << 10;
+/// What is put together ends up about as large as this.
+const MERGED: usize = 64 << 10;
+/// Fewer than so many are left alone.
+const SEVERAL: usize = 4;
+
+/// What is to be passed on from offset `from` on; and what ended it early, if something did.
+pub(super) fn sift(
+    mut records: Bytes,
+    from: i64,
+    aborted: &[(i64, i64)],
+    counts: &Counts,
+) -> (Vec<Sifted>, Option<Malformed>) {
+    let mut sieve = Sieve { from, aborted: sorted(aborted), open: HashSet::new(), counts };
+    let mut sifted = Vec::new();
+    loop {
+        match RawBatch::split_from(&mut records) {
+            Ok(Some(batch)) => match sieve.take(batch) {
+                Ok(one) => sifted.extend(one),
+                Err(malformed) => return (sifted, Some(malformed)),
+            },
+            Ok(None) => break,
+            Err(malformed) => return (sifted, Some(malformed)),
+        }
+    }
+    (merge(sifted, counts), None)
+}
+
+fn sorted(aborted: &[(i64, i64)]) -> Vec<(i64, i64)> {
+    let mut sorted = aborted.to_vec();
+    // the next one last
+    sorted.sort_unstable_by_key(|(_, first)| std::cmp::Reverse(*first));
+    sorted
+}
+
+struct Sieve<'a> {
+    from: i64,
+    /// Transactions that came to nothing and have not begun yet, the next one last.
+    aborted: Vec<(i64, i64)>,
+    /// Producers in the middle of such a transaction.
+    open: HashSet<i64>,
+    counts: &'a Counts,
+}
+
+impl Sieve<'_> {
+    fn take(&mut self, batch: RawBatch) -> Result<Option<Sifted>, Malformed> {
+        let header = *batch.header();
+        let end = header.next_offset();
+        while self.aborted.last().is_some_and(|(_, first)| *first < end) {
+            self.open.extend(self.aborted.pop().map(|(producer, _)| producer));
+        }
+        let is_aborted = header.is_transactional() && self.open.contains(&header.producer_id);
+        if header.is_control() && is_abort_marker(&batch) {
+            self.open.remove(&header.producer_id);
+        }
+        if end <= self.from {
+            return Ok(None);
+        }
+        let epoch = header.leader_epoch;
+        if header.is_control() || is_aborted || header.count == 0 {
+            return Ok(Some(Sifted { batch: None, end, epoch }));
+        }
+        let batch = match self.reason(&header) {
+            None => Some((batch, Offsets::From(header.base_offset))),
+            Some(why) => {
+                self.counts.opened(why);
+                self.made_anew(&batch)?
+            }
+        };
+        Ok(Some(Sifted { batch, end, epoch }))
+    }
+
+    /// Why a batch can't be passed on as it is.
+    fn reason(&self, header: &Header) -> Option<Why> {
+        if header.base_offset < self.from {
+            Some(Why::Resumed)
+        } else if !header.is_dense() {
+            Some(Why::Thinned)
+        } else if header.has_append_time() {
+            Some(Why::AppendTime)
+        } else {
+            None
+        }
+    }
+
+    fn made_anew(&self, batch: &RawBatch) -> Result<Option<(RawBatch, Offsets)>, Malformed> {
+        let mut encoder = Encoder::new(batch.header().codec()?);
+        let mut offsets = Vec::new();
+        batch.decode(|record| {
+            if record.offset >= self.from {
+                encoder.push(record.timestamp, record.key, record.value, record.headers());
+                offsets.push(record.offset);
+            }
+        })?;
+        finish(encoder, offsets)
+    }
+}
+
+fn finish(encoder: Encoder, offsets: Vec<i64>) -> Result<Option<(RawBatch, Offsets)>, Malformed> {
+    if encoder.is_empty() {
+        return Ok(None);
+    }
+    let codec = encoder.codec();
+    let batch = encoder.finish().map_err(|error| Malformed::Compressed { codec, reason: error.to_string() })?;
+    Ok(Some((batch, Offsets::Each(offsets))))
+}
+
+/// Whether a marker ends a transaction in vain: its key has a version and then a type, which is 0.
+fn is_abort_marker(batch: &RawBatch) -> bool {
+    let mut aborts = false;
+    // one that can't be opened ends nothing: what follows of its producer is left out, and not let through by mistake
+    let opened = batch.decode(|record| aborts = record.key.and_then(|key| key.get(2..4)) == Some(&[0, 0]));
+    opened.is_ok() && aborts
+}
+
+/// Puts runs of small batches together.
+fn merge(sifted: Vec<Sifted>, counts: &Counts) -> Vec<Sifted> {
+    let is_small = |one: &Sifted| one.batch.as_ref().is_some_and(|(batch, _)| batch.total_bytes() < SMALL);
+    if sifted.iter().filter(|one| is_small(one)).count() < SEVERAL {
+        return sifted;
+    }
+    let mut merged = Vec::new();
+    let mut run: Vec<Sifted> = Vec::new();
+    for one in sifted {
+        let bytes: usize = run.iter().filter_map(|one| one.batch.as_ref()).map(|(batch, _)| batch.total_bytes()).sum();
+        let fits = run.first().is_none_or(|first| codec(first) == codec(&one) && first.epoch == one.epoch);
+        if !is_small(&one) || !fits || bytes > MERGED {
+            close(&mut run, &mut merged, counts);
+        }
+        if is_small(&one) { run.push(one) } else { merged.push(one) }
+    }
+    close(&mut run, &mut merged, counts);
+    merged
+}
+
+fn codec(one: &Sifted) -> Option<Codec> {
+    one.batch.as_ref().and_then(|(batch, _)| batch.header().codec().ok())
+}
+
+fn close(run: &mut Vec<Sifted>, merged: &mut Vec<Sifted>, counts: &Counts) {
+    let together = (run.len() >= SEVERAL).then(|| put_together(run)).flatten();
+    match together {
+        Some(one) => {
+            for _ in run.drain(..) {
+                counts.opened(Why::Small);
+            }
+            merged.push(one);
+        }
+        None => merged.append(run),
+    }
+}
+
+/// One batch of several; `None` where one of them can't be opened: they are passed on as they are then.
+fn put_together(run: &[Sifted]) -> Option<Sifted> {
+    let (first, last) = (run.first()?, run.last()?);
+    let mut encoder = Encoder::new(codec(first)?);
+    let mut offsets = Vec::new();
+    for (batch, known) in run.iter().filter_map(|one| one.batch.as_ref()) {
+        let mut at = 0;
+        batch
+            .decode(|record| {
+                encoder.push(record.timestamp, record.key, record.value, record.headers());
+                offsets.push(match known {
+                    Offsets::From(first) => first + at,
+                    Offsets::Each(each) => usize::try_from(at).ok().and_then(|at| each.get(at).copied()).unwrap_or(-1),
+                });
+                at += 1;
+            })
+            .ok()?;
+    }
+    Some(Sifted { batch: finish(encoder, offsets).ok()?, end: last.end, epoch: first.epoch })
+}

@@ -1,0 +1,322 @@
+//! The writer: one thread, with a connection to each broker that leads something, and one idempotent producer for a target.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+
+use super::access::Access;
+use super::counts::Counts;
+use super::cut::pieces;
+use super::directory::{BrokerId, Directory};
+use super::keeper;
+use super::line::{self, Line};
+use super::outbound::{Fate, Outbound, Piece};
+use super::runtime;
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::topic_partition::TopicPartition;
+use crate::format::Identity;
+use crate::kafka::{Refusal, Write, WriteEvent, WriteSink, Writer, codes};
+use crate::plan::ClusterSpec;
+
+/// What waits first before it is sent again, and at the most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// A topic that is said not to be there for this long is not only young.
+pub(super) const MISSING: Duration = Duration::from_secs(30);
+
+/// A [`Writer`] that passes batches on.
+#[derive(Debug)]
+pub struct WireWriter {
+    inbox: UnboundedSender<Item>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Write(Write),
+    Close,
+}
+
+impl WireWriter {
+    /// Starts a writer to `cluster`.
+    pub fn open(cluster: &ClusterSpec, sink: WriteSink) -> Result<Self, Fault> {
+        let access = Arc::new(Access::of(cluster)?);
+        let (inbox, items) = unbounded_channel();
+        let counts: Arc<Counts> = Arc::default();
+        let (crashed, counted) = (sink.clone(), counts.clone());
+        let run = move || runtime::run(write(access, sink, counted, items));
+        let crashed = move |fault| crashed(WriteEvent::Fatal(fault));
+        let thread = crate::kafka::thread::spawn("write", &cluster.alias, run, crashed)?;
+        Ok(Self { inbox, thread: Mutex::new(Some(thread)), counts })
+    }
+}
+
+impl Writer for WireWriter {
+    fn write(&self, write: Write) {
+        // where its thread is gone, that is told already
+        self.inbox.send(Item::Write(write)).unwrap_or_default();
+    }
+
+    fn wire_bytes(&self) -> u64 {
+        self.counts.bytes()
+    }
+
+    fn timed_out(&self) -> u64 {
+        self.counts.timeouts()
+    }
+
+    fn close(&self) {
+        self.inbox.send(Item::Close).unwrap_or_default();
+        // under the lock: whoever comes second waits, too
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            thread.join().unwrap_or_default(); // what it died of is told already
+        }
+    }
+}
+
+impl Drop for WireWriter {
+    fn drop(&mut self) {
+        self.inbox.send(Item::Close).unwrap_or_default();
+    }
+}
+
+async fn write(access: Arc<Access>, sink: WriteSink, counts: Arc<Counts>, mut items: UnboundedReceiver<Item>) {
+    let shared = Rc::new(RefCell::new(Shared::new(access, sink, counts)));
+    let keeper = tokio::task::spawn_local(keeper::keep(shared.clone()));
+    while let Some(Item::Write(write)) = items.recv().await {
+        shared.borrow_mut().take(&write);
+        list_all_new(&shared, &write);
+    }
+    // whatever else there is ends with the runtime
+    keeper.abort();
+}
+
+/// What the tasks of a writer share. They take turns, so that nobody waits for it.
+pub(super) struct Shared {
+    pub(super) access: Arc<Access>,
+    sink: WriteSink,
+    pub(super) counts: Arc<Counts>,
+    pub(super) directory: Directory,
+    /// What brokers know this writer by, once they were asked.
+    pub(super) identity: Option<Identity>,
+    pub(super) partitions: HashMap<TopicPartition, Outbound>,
+    tickets: HashMap<u64, Ticket>,
+    pub(super) lines: HashMap<BrokerId, Rc<Line>>,
+    /// Wakes who knows the leaders.
+    pub(super) ask: Rc<tokio::sync::Notify>,
+}
+
+/// Shared by the tasks of one thread.
+pub(super) type Writing = Rc<RefCell<Shared>>;
+
+/// A write, and how many of its batches are not done with.
+#[derive(Debug, Default)]
+struct Ticket {
+    open: usize,
+    refused: Vec<Refusal>,
+}
+
+impl Shared {
+    fn new(access: Arc<Access>, sink: WriteSink, counts: Arc<Counts>) -> Self {
+        Self {
+            access,
+            sink,
+            counts,
+            directory: Directory::default(),
+            identity: None,
+            partitions: HashMap::new(),
+            tickets: HashMap::new(),
+            lines: HashMap::new(),
+            ask: Rc::default(),
+        }
+    }
+
+    fn take(&mut self, write: &Write) {
+        let (pieces, impossible) = pieces(write, &self.counts);
+        let mut ticket = Ticket { open: pieces.len(), refused: Vec::new() };
+        for (positions, why) in impossible {
+            let fault = Fault::new(FaultClass::Record, format!("{}: {why}", write.batch.partition));
+            let positions = positions.into_iter().flatten();
+            ticket.refused.extend(positions.map(|position| Refusal { position, fault: fault.clone() }));
+        }
+        self.tickets.insert(write.ticket, ticket);
+        for (partition, piece) in pieces {
+            let partition = TopicPartition::new(write.topic.name.clone(), partition);
+            self.partitions.entry(partition).or_default().push(piece);
+        }
+        self.finish_if_done(write.ticket);
+    }
+
+    fn finish_if_done(&mut self, ticket: u64) {
+        if self.tickets.get(&ticket).is_some_and(|ticket| ticket.open == 0)
+            && let Some(Ticket { mut refused, .. }) = self.tickets.remove(&ticket)
+        {
+            refused.sort_unstable_by_key(|refusal| refusal.position);
+            (self.sink)(WriteEvent::Written { ticket, refused });
+        }
+    }
+
+    /// A batch needs nothing more: it was taken, or `refused` for that reason.
+    fn done(&mut self, piece: &Piece, refused: Option<&Fault>) {
+        if let Some(ticket) = self.tickets.get_mut(&piece.ticket) {
+            ticket.open -= 1;
+            if let Some(fault) = refused {
+                let positions = piece.positions.iter().cloned().flatten();
+                ticket.refused.extend(positions.map(|position| Refusal { position, fault: fault.clone() }));
+            }
+        }
+        self.finish_if_done(piece.ticket);
+    }
+
+    /// The line of the broker that a partition waits for, where another one leads it now.
+    pub(super) fn waits_for_another_than_its_leader(&self, partition: &TopicPartition) -> Option<&Line> {
+        let waits_for = self.partitions.get(partition)?.waits_for()?;
+        let leader = self.directory.leader(partition)?;
+        if leader.broker == waits_for { None } else { self.lines.get(&waits_for).map(|line| &**line) }
+    }
+
+    /// Something keeps it from writing; it goes on trying.
+    pub(super) fn trouble(&self, fault: Fault) {
+        tracing::debug!(cluster = %self.access.alias, class = fault.class.name(), "{fault}");
+        (self.sink)(WriteEvent::Trouble(fault));
+    }
+
+    pub(super) fn throttled(&self, throttle: Duration) {
+        self.counts.throttled(throttle);
+        (self.sink)(WriteEvent::Throttled(throttle));
+    }
+
+    /// It can't go on.
+    pub(super) fn fatal(&self, fault: Fault) {
+        (self.sink)(WriteEvent::Fatal(fault));
+    }
+
+    /// What cannot be written, and why, while there is nobody to write it to.
+    pub(super) fn refuse_all(&mut self, partition: &TopicPartition, fault: &Fault) {
+        let given_up = self.partitions.get_mut(partition).map(Outbound::give_up).unwrap_or_default();
+        for piece in given_up {
+            self.done(&piece, Some(fault));
+        }
+    }
+
+    /// A broker has answered for a batch.
+    pub(super) fn answered(&mut self, partition: &TopicPartition, sent: u64, code: i16) -> Option<Duration> {
+        let fate = fate(code);
+        let outbound = self.partitions.get_mut(partition)?;
+        let piece = outbound.answered(sent, fate);
+        let fault = || Fault::new(codes::class(code), format!("cluster {}: {}", self.access.alias, codes::text(code)));
+        match piece {
+            Some(piece) => {
+                let fault = (fate == Fate::Refused).then(fault);
+                self.done(&piece, fault.as_ref());
+                None
+            }
+            None => {
+                outbound.failures += 1;
+                tracing::debug!(cluster = %self.access.alias, %partition, code, "to be sent again: {}", codes::text(code));
+                if outbound.rests {
+                    return None;
+                }
+                outbound.rests = true;
+                Some(BACKOFF.0.saturating_mul(1 << outbound.failures.min(6)).min(BACKOFF.1))
+            }
+        }
+    }
+}
+
+/// What an answer means for a batch, by the codes of `KafkaProducer`.
+fn fate(code: i16) -> Fate {
+    const REQUEST_TIMED_OUT: i16 = 7;
+    const NOT_ENOUGH_REPLICAS_AFTER_APPEND: i16 = 20;
+    const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+    const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+    const UNKNOWN_PRODUCER_ID: i16 = 59;
+    match code {
+        0 | DUPLICATE_SEQUENCE_NUMBER => Fate::Taken,
+        OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID => Fate::OutOfOrder,
+        REQUEST_TIMED_OUT | NOT_ENOUGH_REPLICAS_AFTER_APPEND => Fate::Unknown,
+        _ => match codes::class(code) {
+            FaultClass::System | FaultClass::Overrun => Fate::Again,
+            FaultClass::Record | FaultClass::Config | FaultClass::Crash => Fate::Refused,
+        },
+    }
+}
+
+/// Brokers that say this know the producer's number as somebody else's, or in a later life: it is of no use any more.
+pub(super) fn ends_producer(code: i16) -> bool {
+    const INVALID_PRODUCER_EPOCH: i16 = 47;
+    const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
+    const PRODUCER_FENCED: i16 = 90;
+    matches!(code, INVALID_PRODUCER_EPOCH | INVALID_PRODUCER_ID_MAPPING | PRODUCER_FENCED)
+}
+
+fn list_all_new(writing: &Writing, write: &Write) {
+    let partitions: Vec<TopicPartition> = {
+        let shared = writing.borrow();
+        let mine = |partition: &&TopicPartition| partition.topic == write.topic.name;
+        match write.topic.partitioning {
+            crate::domain::routing::Partitioning::Keep => {
+                vec![TopicPartition::new(write.topic.name.clone(), write.batch.partition.partition)]
+            }
+            crate::domain::routing::Partitioning::ByKey => shared.partitions.keys().filter(mine).cloned().collect(),
+        }
+    };
+    for partition in &partitions {
+        list(writing, partition);
+    }
+}
+
+/// Puts a partition into the line of its leader, if it has something to send.
+pub(super) fn list(writing: &Writing, partition: &TopicPartition) {
+    let mut shared = writing.borrow_mut();
+    let shared = &mut *shared;
+    let Some(outbound) = shared.partitions.get_mut(partition) else { return };
+    let leader = shared.directory.leader(partition);
+    let (Some(leader), Some(identity)) = (leader, shared.identity) else {
+        if !outbound.is_idle() {
+            shared.ask.notify_one();
+        }
+        return;
+    };
+    if outbound.needs_later_than(identity) {
+        shared.identity = later(identity);
+        if shared.identity.is_none() {
+            return shared.ask.notify_one();
+        }
+    }
+    if outbound.listed || !outbound.can_send(leader.broker) {
+        return;
+    }
+    outbound.listed = true;
+    let line = shared.lines.entry(leader.broker).or_insert_with(|| {
+        let line = Rc::new(Line::default());
+        tokio::task::spawn_local(line::serve(writing.clone(), leader.broker, line.clone()));
+        line
+    });
+    line.push(partition.clone());
+}
+
+/// The next epoch of a producer, where there is one.
+fn later(identity: Identity) -> Option<Identity> {
+    identity.epoch.checked_add(1).map(|epoch| Identity { epoch, ..identity })
+}
+
+/// Lists a partition after a rest.
+pub(super) fn list_after(writing: &Writing, partition: TopicPartition, rest: Duration) {
+    let writing = writing.clone();
+    let due = Instant::now() + rest;
+    tokio::task::spawn_local(async move {
+        runtime::until(due).await;
+        if let Some(outbound) = writing.borrow_mut().partitions.get_mut(&partition) {
+            outbound.rests = false;
+        }
+        list(&writing, &partition);
+    });
+}

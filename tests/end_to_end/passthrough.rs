@@ -1,0 +1,106 @@
+//! Batches are passed on as they are, and those that no broker would take so arrive nevertheless.
+
+use serde_json::json;
+
+use crate::support::cluster::{Regions, regions};
+use crate::support::config::{Config, route_name};
+use crate::support::engine::Engine;
+use crate::support::ledger::Ledger;
+use crate::support::raw;
+use crate::support::records::{Bulk, Exact, noise};
+use crate::support::topic::Topic;
+
+/// A config with one route that passes batches on.
+fn config(regions: &Regions, topic: &str, targets: &[&str]) -> Config {
+    let route = format!("/routes/{}", route_name(topic));
+    Config::of(regions).fan_out("guangzhou", topic, targets).set(&route, "transfer", json!("passthrough"))
+}
+
+/// Copies all, and compares the ledgers.
+fn copy(regions: &Regions, source: &Topic) -> Topic {
+    Engine::run_until_caught_up(&config(regions, &source.name, &["shanghai"])).assert_bounded();
+    let target = regions.shanghai.topic(&source.name);
+    Ledger::compare(&source.committed_rows(), &target.all_rows()).assert_exact();
+    target
+}
+
+#[test]
+fn batches_of_each_codec_are_on_the_target_byte_for_byte() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("passthrough.bytes").create(3);
+    for (codec, first_id) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().zip((0..).step_by(10_000)) {
+        source.fill(10_000, Bulk { codec, mixed: true, ..Bulk::over(3).numbered_from(first_id) });
+    }
+    let config = config(&regions, &source.name, &["shanghai", "beijing"]);
+    Engine::run_until_caught_up(&config).assert_bounded();
+    for target in [regions.shanghai.topic(&source.name), regions.beijing.topic(&source.name)] {
+        for partition in 0..3 {
+            let (written, arrived) = (raw::batches(&source, partition), raw::batches(&target, partition));
+            assert!(written.len() > 50 && written.len() == arrived.len(), "{} {}", written.len(), arrived.len());
+            for (one, other) in written.iter().zip(&arrived) {
+                let (was, is) = (one.header(), other.header());
+                assert_eq!(one.payload(), other.payload());
+                assert_eq!((was.attributes, was.count), (is.attributes, is.count));
+                assert_eq!((was.base_timestamp, was.max_timestamp), (is.base_timestamp, is.max_timestamp));
+                assert_eq!((was.base_offset, was.last_offset_delta), (is.base_offset, is.last_offset_delta));
+            }
+        }
+        Ledger::compare(&source.committed_rows(), &target.all_rows()).assert_exact();
+    }
+}
+
+#[test]
+fn a_timestamp_of_zero_stays_as_it_is() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("passthrough.zero").create(1);
+    source.write(&[Exact { timestamp: 0, ..Exact::new(0, 1) }, Exact::new(0, 2)]);
+    let target = copy(&regions, &source);
+    assert_eq!(target.records().iter().map(|record| record.timestamp).min(), Some(0));
+}
+
+#[test]
+fn batches_with_the_brokers_timestamps_keep_them() {
+    let regions = regions();
+    let stamped = json!({ "message.timestamp.type": "LogAppendTime" });
+    let source = regions.guangzhou.topic("passthrough.stamped").create_with(2, &stamped);
+    source.fill(5_000, Bulk { codec: "lz4", mixed: true, ..Bulk::over(2) });
+    copy(&regions, &source);
+}
+
+#[test]
+fn a_copy_that_begins_in_the_middle_of_a_batch_has_each_record_once() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("passthrough.middle").create(1);
+    source.fill(5_000, Bulk { codec: "zstd", ..Bulk::over(1) });
+    let route = route_name(&source.name);
+    let middle = raw::batches(&source, 0)[2].header().base_offset + 7;
+    source.set_watermark(&route, "shanghai", 0, middle);
+    let target = regions.shanghai.topic(&source.name).create(1);
+    Engine::run_until_caught_up(&config(&regions, &source.name, &["shanghai"])).assert_bounded();
+    let written = source.records();
+    assert_eq!(target.records(), &written[usize::try_from(middle).unwrap()..]);
+}
+
+#[test]
+fn batches_larger_than_a_target_takes_are_cut() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("passthrough.large").create(1);
+    source.fill(3_000, Bulk { value_size: 2_000, codec: "none", ..Bulk::over(1) });
+    source.write(&[Exact::new(0, 9_000).value(&noise(9_000))]);
+    let small = json!({ "max.message.bytes": "10000" });
+    let target = regions.shanghai.topic(&source.name).create_with(1, &small);
+    copy(&regions, &source);
+    assert!(raw::batches(&target, 0).iter().all(|batch| batch.total_bytes() <= 10_000));
+}
+
+#[test]
+fn small_batches_are_put_together() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("passthrough.small").create(1);
+    for id in 0..40 {
+        source.write(&[Exact::new(0, id).value(b"one by one")]);
+    }
+    let target = copy(&regions, &source);
+    let (written, arrived) = (raw::batches(&source, 0).len(), raw::batches(&target, 0).len());
+    assert!(written == 40 && arrived < 10, "{written} batches became {arrived}");
+}
