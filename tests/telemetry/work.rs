@@ -89,12 +89,6 @@ pub fn meter(api: Api) -> Meter {
     Meter::start(Duration::from_millis(50), move || acknowledged(&api.metrics()))
 }
 
-/// Records per second, while nothing began or ended.
-pub fn rate(meter: Meter, records: i64) -> f64 {
-    let curve = meter.stop();
-    curve.rate(curve.reached(records / 10), curve.reached(records * 9 / 10))
-}
-
 /// How many records the engine says the target has taken.
 fn acknowledged(metrics: &str) -> i64 {
     let line = metrics.lines().find(|line| line.starts_with("anabranch_target_records_total{"));
