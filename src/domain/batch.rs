@@ -199,7 +199,7 @@ impl Payload {
     pub fn footprint(&self) -> u64 {
         match self {
             Self::Records(records) => records.footprint(),
-            Self::Raw(raw) => raw.bytes(),
+            Self::Raw(raw) => raw.footprint(),
         }
     }
 

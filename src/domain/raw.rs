@@ -12,7 +12,11 @@ pub struct Raw {
     parts: Vec<RawPart>,
     records: u32,
     bytes: u64,
+    footprint: u64,
 }
+
+/// What a batch takes beside its bytes.
+const PART_OVERHEAD: u64 = 256;
 
 /// One of the source's batches.
 #[derive(Debug)]
@@ -29,6 +33,16 @@ enum Offsets {
     From(i64),
     /// These, in rising order.
     Each(Box<[i64]>),
+}
+
+impl Offsets {
+    /// How many are kept.
+    fn count(&self) -> usize {
+        match self {
+            Self::From(_) => 0,
+            Self::Each(offsets) => offsets.len(),
+        }
+    }
 }
 
 impl RawPart {
@@ -111,6 +125,7 @@ impl Raw {
         let part = RawPart { batch, first: self.records, offsets };
         self.records += part.len();
         self.bytes += part.batch.total_bytes() as u64;
+        self.footprint += Self::footprint_of(&part.batch, part.offsets.count());
         self.parts.push(part);
     }
 
@@ -135,6 +150,16 @@ impl Raw {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.records == 0
+    }
+
+    /// Memory that a batch takes, with so many offsets beside it.
+    pub fn footprint_of(batch: &RawBatch, offsets: usize) -> u64 {
+        batch.total_bytes() as u64 + PART_OVERHEAD + (offsets * size_of::<i64>()) as u64
+    }
+
+    /// Memory that all of it takes.
+    pub fn footprint(&self) -> u64 {
+        self.footprint
     }
 
     /// Bytes of the batches as they are.
@@ -201,10 +226,22 @@ impl Raw {
         self.parts_in(range).iter().map(share).sum()
     }
 
+    /// Those with a record at one of these positions, and what lies between.
+    pub fn parts_at(&self, first: u32, last: u32) -> &[RawPart] {
+        let begin = self.parts.partition_point(|part| part.positions().end <= first);
+        let end = self.parts.partition_point(|part| part.first <= last);
+        self.parts.get(begin..end).unwrap_or_default()
+    }
+
+    /// Opens some batches that follow each other.
+    pub fn open_all(parts: &[RawPart]) -> Result<Records, Malformed> {
+        let mut records = Records::with_capacity(parts.iter().map(|part| part.batch.total_bytes()).sum());
+        parts.iter().try_for_each(|part| part.open_into(&mut records))?;
+        Ok(records)
+    }
+
     /// Opens all of them. Positions and offsets stay the same.
     pub fn open(&self) -> Result<Records, Malformed> {
-        let mut records = Records::with_capacity(usize::try_from(self.bytes).unwrap_or(0));
-        self.parts.iter().try_for_each(|part| part.open_into(&mut records))?;
-        Ok(records)
+        Self::open_all(&self.parts)
     }
 }

@@ -102,3 +102,10 @@ pub enum Malformed {
         bytes: usize,
     },
 }
+
+impl Malformed {
+    /// Whether it is of an older format, which is no damage.
+    pub fn is_old(&self) -> bool {
+        matches!(self, Self::OldFormat(_))
+    }
+}

@@ -72,6 +72,12 @@ impl RawBatch {
         HEADER_BYTES + self.payload.len()
     }
 
+    /// The same, with a payload in memory of its own: not a part of what it came with.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { payload: Bytes::copy_from_slice(&self.payload), ..self }
+    }
+
     /// The header to write the payload with, as a producer of that identity would: `sequence` is that of the first record.
     /// Neither offset, leader epoch nor transaction is kept, nor is the delete horizon; codec, timestamps and count are.
     pub fn header_for(&self, identity: Identity, sequence: i32) -> [u8; HEADER_BYTES] {

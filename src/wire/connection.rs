@@ -72,12 +72,7 @@ impl Connection {
     pub(super) async fn open(access: &Access, address: &str) -> Result<Self, Fault> {
         let socket = Socket::connect(address, access.tls.as_ref()).await.map_err(|error| match error {
             Unconnected::Unreachable(error) => access.fault(FaultClass::System, address, error),
-            Unconnected::Insecure(error) => {
-                // a broker that is ending says nothing of certificates
-                let gone = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof);
-                let class = if gone { FaultClass::System } else { FaultClass::Config };
-                access.fault(class, address, format_args!("TLS: {error}"))
-            }
+            Unconnected::Insecure(error) => access.fault(FaultClass::Config, address, format_args!("TLS: {error}")),
         })?;
         let (inlet, outlet) = tokio::io::split(socket);
         let client_id = StrBytes::from_string(access.client_id.clone());

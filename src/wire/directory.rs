@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse, TopicName};
@@ -16,6 +17,9 @@ use crate::kafka::codes;
 
 /// What tells a topic from another one of the same name; 0 where the cluster does not tell.
 pub(super) type TopicId = u128;
+
+/// How long a broker may take to be asked, from the beginning: another one can answer, too.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A broker's number in its cluster.
 pub(super) type BrokerId = i32;
@@ -102,7 +106,11 @@ impl Directory {
             let Some(name) = &topic.name else { continue };
             said.insert((name.as_str(), None), Led::Nobody(topic.error_code));
             if !topic.topic_id.is_nil() {
-                self.ids.insert(name.as_str().into(), topic.topic_id.as_u128());
+                let id = topic.topic_id.as_u128();
+                if self.ids.insert(name.as_str().into(), id).is_some_and(|known| known != id) {
+                    // another topic of the same name, whose leaders' terms begin from the first again
+                    self.partitions.retain(|partition, _| *partition.topic != *name.as_str());
+                }
             }
             for partition in &topic.partitions {
                 let leader = Leader { broker: partition.leader_id.0, epoch: partition.leader_epoch };
@@ -169,47 +177,55 @@ impl Inquirer {
 
     /// Asks one broker after the other until one answers.
     pub(super) async fn ask(&mut self, addresses: Vec<Arc<str>>, asked: Vec<TopicPartition>) -> Result<Learned, Fault> {
-        if let Some(connection) = &mut self.connection {
-            match ask(&self.access, connection, &asked).await {
-                Ok(answer) => return Ok(Learned { answer, asked }),
-                Err(_) => self.connection = None,
-            }
-        }
         let mut last = None;
-        for address in addresses {
-            let mut connection = match Connection::open(&self.access, &address).await {
-                Ok(connection) => connection,
-                Err(fault) => {
-                    last = Some(fault);
-                    continue;
-                }
-            };
-            match ask(&self.access, &mut connection, &asked).await {
-                Ok(answer) => {
+        let known = self.connection.take().map(Whom::Connected);
+        for whom in known.into_iter().chain(addresses.into_iter().map(Whom::At)) {
+            match tokio::time::timeout(PATIENCE, ask_at(&self.access, whom, &asked)).await {
+                Ok(Ok((connection, answer))) => {
                     self.connection = Some(connection);
                     return Ok(Learned { answer, asked });
                 }
-                Err(fault) => last = Some(fault),
+                Ok(Err(fault)) => last = Some(fault),
+                Err(_) => last = Some(self.access.fault(FaultClass::System, "a broker", "no answer in time")),
             }
         }
         let nobody = || self.access.fault(FaultClass::System, "no broker", "none is known");
         Err(last.unwrap_or_else(nobody))
     }
 
+    /// Something failed since it asked last: it may have been told wrong, and asks another broker.
+    pub(super) fn doubt(&mut self) {
+        self.connection = None;
+    }
+
     /// The connection, for questions that any broker answers.
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
         self.connection.as_mut()
-    }
-
-    /// Lets the connection go.
-    pub(super) fn hang_up(&mut self) {
-        self.connection = None;
     }
 }
 
 /// Where to ask about a cluster.
 pub(super) fn addresses(directory: &Directory, access: &Access) -> Vec<Arc<str>> {
     directory.addresses(access)
+}
+
+/// Whom to ask.
+enum Whom {
+    Connected(Connection),
+    At(Arc<str>),
+}
+
+async fn ask_at(
+    access: &Access,
+    whom: Whom,
+    asked: &[TopicPartition],
+) -> Result<(Connection, MetadataResponse), Fault> {
+    let mut connection = match whom {
+        Whom::Connected(connection) => connection,
+        Whom::At(address) => Connection::open(access, &address).await?,
+    };
+    let answer = ask(access, &mut connection, asked).await?;
+    Ok((connection, answer))
 }
 
 async fn ask(

@@ -165,31 +165,44 @@ fn take(shelf: &Shelf, broker: BrokerId, id: StreamId, wanted: &Wanted, answer: 
     }
     if answer.code == 0 {
         let bytes = answer.records.len();
-        let (sifted, malformed) = sift(answer.records, wanted.from, &answer.aborted, &counts);
-        reading.fetched(id, sifted, bytes);
-        if let Some(malformed) = malformed {
+        let sieved = sift(answer.records, wanted.from, &answer.aborted, &counts);
+        let came = !sieved.sifted.is_empty();
+        reading.fetched(id, sieved.sifted);
+        if let Some(malformed) = sieved.malformed {
             // what came before it is read first, and then it is tried again
-            let fault = shared.streams.get(&id).map(|reading| shared.fault(reading, FaultClass::System, malformed));
+            let class = if malformed.is_old() { FaultClass::Config } else { FaultClass::System };
+            let fault = shared.streams.get(&id).map(|reading| shared.fault(reading, class, malformed));
             return fault.map_or((), |fault| shared.end(id, ReadEvent::Failed(fault)));
+        }
+        if !came && sieved.has_batches {
+            rest(shelf, &mut shared, id, &wanted.partition); // it has what nobody asked for
+        } else if !came && bytes > 0 {
+            reading.asks_for_more();
         }
         return;
     }
     let class = codes::class(answer.code);
     if class == FaultClass::System {
-        reading.rests = true;
         shared.ask();
-        let due = Instant::now() + REST;
-        let (shelf, partition) = (shelf.clone(), wanted.partition.clone());
-        tokio::task::spawn_local(async move {
-            runtime::until(due).await;
-            rested(&shelf, id, &partition);
-        });
-        return;
+        return rest(shelf, &mut shared, id, &wanted.partition);
     }
     let Some(reading) = shared.streams.get(&id) else { return };
     let fault = shared.fault(reading, class, codes::text(answer.code));
     let lost = answer.code == OFFSET_OUT_OF_RANGE;
     shared.end(id, if lost { ReadEvent::Lost(fault) } else { ReadEvent::Failed(fault) });
+}
+
+/// A stream rests before it is fetched again.
+fn rest(shelf: &Shelf, shared: &mut Shared, id: StreamId, partition: &TopicPartition) {
+    if let Some(reading) = shared.streams.get_mut(&id) {
+        reading.rests = true;
+    }
+    let due = Instant::now() + REST;
+    let (shelf, partition) = (shelf.clone(), partition.clone());
+    runtime::spawn(async move {
+        runtime::until(due).await;
+        rested(&shelf, id, &partition);
+    });
 }
 
 fn rested(shelf: &Shelf, id: StreamId, partition: &TopicPartition) {

@@ -36,14 +36,16 @@ pub(super) async fn keep(writing: Writing) {
     let mut pause = PAUSE;
     loop {
         // late is as good as asked
-        tokio::time::timeout(REFRESH, wanted.notified()).await.unwrap_or_default();
+        if tokio::time::timeout(REFRESH, wanted.notified()).await.is_ok() {
+            inquirer.doubt();
+        }
         if writing.borrow().partitions.values().all(Outbound::is_idle) {
             continue;
         }
         match learn(&writing, &access, &mut inquirer).await {
             Ok(()) => pause = PAUSE,
             Err(fault) => {
-                inquirer.hang_up();
+                inquirer.doubt();
                 writing.borrow().trouble(fault);
                 pause = (pause * 2).min(LONGEST);
                 wanted.notify_one();
@@ -80,7 +82,7 @@ async fn learn(writing: &Writing, access: &Access, inquirer: &mut Inquirer) -> R
     }
     if leaderless {
         let wanted = writing.borrow().ask.clone();
-        tokio::task::spawn_local(async move {
+        runtime::spawn(async move {
             runtime::rest(LEADERLESS).await;
             wanted.notify_one();
         });
@@ -102,7 +104,7 @@ fn has_leader(writing: &Writing, access: &Access, partition: &TopicPartition) ->
         (false, None) => return false,
     };
     let fault = Fault::new(FaultClass::Config, format!("cluster {}: {partition}: {why}", access.alias));
-    shared.refuse_all(partition, &fault);
+    shared.refuse_all(partition, &fault, missing);
     true
 }
 

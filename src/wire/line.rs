@@ -1,6 +1,6 @@
 //! What goes to one broker: its partitions stand in line, and a connection takes them as it has room.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -41,6 +41,8 @@ pub(super) struct Line {
     partitions: RefCell<VecDeque<TopicPartition>>,
     filled: Notify,
     gone: Notify,
+    /// Whether the broker has answered since it failed last.
+    answered: Cell<bool>,
 }
 
 impl Line {
@@ -76,33 +78,30 @@ pub(super) async fn serve(writing: Writing, broker: BrokerId, line: Rc<Line>) {
         };
         let Some(address) = address else {
             // it is not in the cluster any more: others lead what it led
-            unlist(&writing, &line);
+            unlist(&writing, broker, &line);
             continue;
         };
         let ended = match Connection::open(&access, &address).await {
-            Ok(connection) => {
-                pause = BACKOFF.0;
-                converse(&writing, broker, &line, connection).await
-            }
+            Ok(connection) => converse(&writing, broker, &line, connection).await,
             Err(fault) => Err(fault),
         };
         if let Err(fault) = ended {
             writing.borrow().trouble(fault);
-            unlist(&writing, &line);
+            unlist(&writing, broker, &line);
             writing.borrow().ask.notify_one();
             runtime::rest(pause).await;
-            pause = (pause * 2).min(BACKOFF.1);
+            pause = if line.answered.take() { BACKOFF.0 } else { (pause * 2).min(BACKOFF.1) };
             relist(&writing, broker);
         }
     }
 }
 
 /// Lets everybody out of the line.
-fn unlist(writing: &Writing, line: &Line) {
+fn unlist(writing: &Writing, broker: BrokerId, line: &Line) {
     let mut shared = writing.borrow_mut();
     while let Some(partition) = line.pop() {
         if let Some(outbound) = shared.partitions.get_mut(&partition) {
-            outbound.listed = false;
+            outbound.listed.take_if(|listed| *listed == broker);
         }
     }
 }
@@ -177,7 +176,7 @@ type Answers = UnboundedReceiver<io::Result<Bytes>>;
 /// Listens in a task of its own: an answer that has come in part must not be lost when something else happens.
 fn listen(mut inlet: Inlet<ReadHalf<Socket>>) -> (Answers, tokio::task::JoinHandle<()>) {
     let (told, answers) = unbounded_channel();
-    let listening = tokio::task::spawn_local(async move {
+    let listening = runtime::spawn(async move {
         loop {
             let answer = match inlet.begin().await {
                 Ok(_) => inlet.rest().await,
@@ -198,6 +197,8 @@ impl Conversation<'_> {
             self.send_what_can_be_sent().await?;
             let muted = self.muted_until.filter(|until| *until > Instant::now());
             let due = self.asked.front().map(|asked| asked.due);
+            // who is told to hang up does so then, at the earliest
+            let patient = self.asked.front().map(|asked| asked.since + ANSWER).filter(|until| *until > Instant::now());
             let quiet = Instant::now() + IDLE;
             tokio::select! {
                 biased;
@@ -207,7 +208,8 @@ impl Conversation<'_> {
                         self.hear(answer?)?;
                     }
                 }
-                () = self.line.gone.notified(), if self.asked.front().is_some_and(|asked| asked.since.elapsed() >= ANSWER) => {
+                () = runtime::until(patient.unwrap_or(quiet)), if patient.is_some() => {}
+                () = self.line.gone.notified(), if patient.is_none() && due.is_some() => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer, and another broker leads now"));
                 }
                 () = self.line.filled.notified(), if muted.is_none() && self.asked.len() < MOST_UNDER_WAY => {}
@@ -260,14 +262,22 @@ impl Conversation<'_> {
     /// The next batch of each partition in line, until they fill a request; `None` where there is none.
     fn take_turns(&self) -> Option<Vec<(TopicPartition, Sent)>> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
+        let identity = self.writing.borrow().identity;
+        let Some(identity) = identity else {
+            // they are listed again once there is one
+            unlist(self.writing, self.broker, self.line);
+            self.writing.borrow().ask.notify_one();
+            return None;
+        };
         let mut shared = self.writing.borrow_mut();
-        let identity = shared.identity?;
         while bytes < FULL
             && let Some(partition) = self.line.pop()
         {
             let leads = shared.directory.leader(&partition).is_some_and(|leader| leader.broker == self.broker);
             let Some(outbound) = shared.partitions.get_mut(&partition) else { continue };
-            outbound.listed = false;
+            if outbound.listed.take_if(|listed| *listed == self.broker).is_none() {
+                continue; // it stands in another line by now
+            }
             if leads && let Some(sent) = outbound.send(self.broker, identity) {
                 bytes += sent.batch.total_bytes();
                 taken.push((partition, sent));
@@ -286,6 +296,7 @@ impl Conversation<'_> {
         let response =
             ProduceResponse::decode(&mut answer, self.version).map_err(|error| strange(error.to_string()))?;
         let Some(asked) = self.asked.pop_front() else { return Ok(()) };
+        self.line.answered.set(true);
         for (partition, sent) in asked.parts {
             self.hear_of(&response, &partition, sent);
         }

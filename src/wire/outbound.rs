@@ -37,9 +37,11 @@ impl Piece {
 pub(super) enum Fate {
     /// It is there.
     Taken,
-    /// It will not be taken as it is.
+    /// It will not be taken as it is: for what is in it.
     Refused,
-    /// It is not there, and has to be sent again.
+    /// It is not taken now, and nothing of that is due to what is in it.
+    Denied,
+    /// It was not taken this time, and has to be sent again.
     Again,
     /// It may be there, and has to be sent again.
     Unknown,
@@ -86,8 +88,12 @@ pub(super) struct Outbound {
     pub(super) failures: u32,
     /// Whether it waits before it sends again.
     pub(super) rests: bool,
-    /// Whether it stands in a broker's line.
-    pub(super) listed: bool,
+    /// The broker in whose line it stands.
+    pub(super) listed: Option<BrokerId>,
+    /// Whether brokers know the producer here, in its present epoch: one that does not takes any number for the first.
+    proven: bool,
+    /// Something was refused: what was to come after it is not to overtake it.
+    hands_back: bool,
 }
 
 impl Outbound {
@@ -112,7 +118,7 @@ impl Outbound {
             && !self.rests
             && !elsewhere
             && (self.course == Course::Ahead || self.under_way.is_empty())
-            && self.under_way.len() < MOST_UNDER_WAY
+            && self.under_way.len() < if self.proven { MOST_UNDER_WAY } else { 1 }
     }
 
     /// Takes the next batch as sent to `broker`. `latest` is the producer's present identity.
@@ -148,7 +154,7 @@ impl Outbound {
         if self.course == Course::Anew && due && known {
             self.course = Course::Ahead;
             self.identity = Some(latest);
-            self.next = 0;
+            (self.next, self.proven) = (0, false);
             self.waiting.iter_mut().for_each(|piece| piece.sequence = None);
         }
     }
@@ -164,14 +170,16 @@ impl Outbound {
         let (_, mut piece) = self.under_way.remove(at)?;
         match fate {
             Fate::Taken => {
-                self.failures = 0;
+                (self.failures, self.proven) = (0, true);
                 return Some(piece);
             }
-            Fate::Refused => {
-                self.course = Course::Anew;
+            Fate::Denied if piece.uncertain => {}
+            Fate::Refused | Fate::Denied => {
+                (self.course, self.hands_back) = (Course::Anew, true);
                 return Some(piece);
             }
-            Fate::Again => piece.uncertain = false,
+            // an earlier attempt may have put it there
+            Fate::Again => {}
             Fate::Unknown => piece.uncertain = true,
             Fate::OutOfOrder => (piece.uncertain, self.course) = (false, Course::Anew),
         }
@@ -197,12 +205,27 @@ impl Outbound {
         self.waiting.insert(at, piece);
     }
 
-    /// Takes everything out that waits: it can't be written. What may be there already is given up, too.
-    pub(super) fn give_up(&mut self) -> Vec<Piece> {
+    /// Takes out what waits and certainly is not there, after something was refused: it would overtake that.
+    pub(super) fn hand_back(&mut self) -> Vec<Piece> {
+        if !self.hands_back {
+            return Vec::new();
+        }
+        let (open, back) = std::mem::take(&mut self.waiting).into_iter().partition(|piece| piece.uncertain);
+        self.waiting = open;
+        self.hands_back = !self.is_idle();
+        Vec::from(back)
+    }
+
+    /// Takes everything out that waits: it can't be written. What may be there already stays, unless `gone` says that nothing is
+    /// there any more.
+    pub(super) fn give_up(&mut self, gone: bool) -> Vec<Piece> {
         if self.waiting.iter().any(|piece| piece.sequence.is_some()) {
             self.course = Course::Anew;
         }
-        self.waiting.drain(..).collect()
+        let (open, given_up): (VecDeque<Piece>, VecDeque<Piece>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|piece| piece.uncertain && !gone);
+        self.waiting = open;
+        given_up.into()
     }
 }
 
@@ -239,7 +262,7 @@ mod tests {
 
     /// With pieces of 10 records for tickets 1 to `count`.
     fn outbound(count: u64) -> Outbound {
-        let mut outbound = Outbound::default();
+        let mut outbound = Outbound { proven: true, ..Outbound::default() };
         (1..=count).for_each(|ticket| outbound.push(piece(ticket, 10)));
         outbound
     }
@@ -293,7 +316,42 @@ mod tests {
         assert_eq!(send(&mut out, id(1)), [(5, 0, 20)]);
         assert!(out.answered(5, Fate::OutOfOrder).is_none());
         assert!(out.needs_later_than(id(0)));
-        assert_eq!(send(&mut out, id(1)), [(6, 1, 0), (7, 1, 10)], "in their order");
+        assert_eq!(send(&mut out, id(1)), [(6, 1, 0)]);
+        out.answered(6, Fate::Taken);
+        assert_eq!(send(&mut out, id(1)), [(7, 1, 10)], "in their order");
+    }
+
+    #[test]
+    fn what_may_be_there_stays_so_until_it_is_known() {
+        let mut out = outbound(1);
+        send(&mut out, id(0));
+        out.answered(1, Fate::Unknown);
+        send(&mut out, id(0));
+        assert!(out.answered(2, Fate::Again).is_none(), "a young leader has not heard of it");
+        send(&mut out, id(0));
+        assert!(out.answered(3, Fate::Denied).is_none(), "nor does a right that was taken away tell");
+        assert!(out.give_up(false).is_empty());
+        assert_eq!(out.give_up(true).len(), 1, "where the topic is gone, all of it is");
+    }
+
+    #[test]
+    fn nothing_overtakes_what_was_refused() {
+        let mut out = outbound(5);
+        send(&mut out, id(0));
+        out.push(piece(6, 10));
+        assert!(out.answered(1, Fate::Refused).is_some());
+        assert!(out.answered(2, Fate::OutOfOrder).is_none());
+        assert!(out.answered(3, Fate::Unknown).is_none());
+        let back = |out: &mut Outbound| out.hand_back().iter().map(|piece| piece.ticket).collect::<Vec<_>>();
+        assert_eq!(back(&mut out), [2, 6]);
+        assert!(out.answered(4, Fate::OutOfOrder).is_none() && out.answered(5, Fate::OutOfOrder).is_none());
+        assert_eq!(back(&mut out), [4, 5]);
+        assert_eq!(send(&mut out, id(0)), [(6, 0, 20)], "of this one it is not known");
+        assert!(out.answered(6, Fate::OutOfOrder).is_none());
+        assert_eq!(back(&mut out), [3]);
+        assert!(out.is_idle());
+        out.push(piece(7, 10));
+        assert!(back(&mut out).is_empty());
     }
 
     #[test]
@@ -303,11 +361,13 @@ mod tests {
         assert!(out.answered(1, Fate::Refused).is_some());
         assert!(out.answered(2, Fate::OutOfOrder).is_none());
         assert!(out.needs_later_than(id(0)));
-        assert_eq!(send(&mut out, id(1)), [(3, 1, 0)]);
+        out.push(piece(3, 10));
+        assert_eq!(send(&mut out, id(1)), [(3, 1, 0)], "the first of an epoch goes alone");
         assert!(!out.needs_later_than(id(1)));
         assert!(out.answered(3, Fate::Taken).is_some());
+        assert_eq!(send(&mut out, id(1)), [(4, 1, 10)]);
         out.push(piece(9, 1));
-        assert_eq!(send(&mut out, id(5)), [(4, 1, 10)], "others' new epochs are not its own");
+        assert_eq!(send(&mut out, id(5)), [(5, 1, 20)], "others' new epochs are not its own");
     }
 
     #[test]

@@ -147,12 +147,29 @@ impl Shared {
         }
     }
 
-    /// Ends a stream with a last word.
+    /// Ends a stream with a last word, once what is ready of it is read.
     pub(super) fn end(&mut self, id: StreamId, word: ReadEvent) {
+        if let Some(reading) = self.streams.get_mut(&id)
+            && let Some(word) = reading.ends_with(word)
+        {
+            self.finish(id, word);
+        }
+    }
+
+    fn finish(&mut self, id: StreamId, word: ReadEvent) {
         self.sinks.remove(id);
-        if let Some(reading) = self.streams.remove(&id) {
+        if let Some(reading) = self.forget(id) {
             reading.tell(id, word);
         }
+    }
+
+    /// A stream is there no more.
+    fn forget(&mut self, id: StreamId) -> Option<Reading> {
+        let gone = self.streams.remove(&id)?;
+        if !self.streams.values().any(|reading| reading.partition == gone.partition) {
+            self.directory.forget(&gone.partition);
+        }
+        Some(gone)
     }
 
     /// A fault of a partition, which can't be read from here on.
@@ -170,7 +187,7 @@ async fn read(
     mut items: UnboundedReceiver<Item>,
 ) {
     let shelf = Rc::new(RefCell::new(Shared::new(access, limits, prefetch, told)));
-    tokio::task::spawn_local(keep(shelf.clone()));
+    runtime::spawn(keep(shelf.clone()));
     while let Some(item) = items.recv().await {
         #[cfg(feature = "failpoints")]
         fail::fail_point!("reader");
@@ -186,16 +203,12 @@ async fn read(
                 let Some(reading) = shared.streams.get_mut(&id) else { continue };
                 reading.read(id, permit, most);
                 let partition = reading.partition.clone();
-                shared.wake(&partition);
-            }
-            Item::Stop(id) => {
-                let stopped = shared.streams.remove(&id).map(|reading| reading.partition);
-                if let Some(partition) = stopped
-                    && !shared.streams.values().any(|reading| reading.partition == partition)
-                {
-                    shared.directory.forget(&partition);
+                match reading.last_word() {
+                    Some(word) => shared.finish(id, word),
+                    None => shared.wake(&partition),
                 }
             }
+            Item::Stop(id) => drop(shared.forget(id)),
             Item::Close => return,
         }
     }
@@ -211,7 +224,9 @@ async fn keep(shelf: Shelf) {
     let mut pause = PAUSE.0;
     loop {
         // late is as good as asked
-        tokio::time::timeout(REFRESH, wanted.notified()).await.unwrap_or_default();
+        if tokio::time::timeout(REFRESH, wanted.notified()).await.is_ok() {
+            inquirer.doubt();
+        }
         let (at, asked) = {
             let shared = shelf.borrow();
             let mut asked: Vec<_> = shared.streams.values().map(|reading| reading.partition.clone()).collect();
@@ -228,7 +243,7 @@ async fn keep(shelf: Shelf) {
                 learned.into_directory(&mut shelf.borrow_mut().directory);
                 if !provide(&shelf) {
                     let wanted = wanted.clone();
-                    tokio::task::spawn_local(async move {
+                    runtime::spawn(async move {
                         runtime::rest(LEADERLESS).await;
                         wanted.notify_one();
                     });
@@ -236,7 +251,7 @@ async fn keep(shelf: Shelf) {
             }
             Err(fault) => {
                 tracing::debug!(cluster = %access.alias, class = fault.class.name(), "{fault}");
-                inquirer.hang_up();
+                inquirer.doubt();
                 pause = (pause * 2).min(PAUSE.1);
                 wanted.notify_one();
             }
@@ -259,7 +274,7 @@ fn provide(shelf: &Shelf) -> bool {
                 }
                 let wake = shared.fetchers.entry(leader.broker).or_insert_with(|| {
                     let wake = Rc::new(Notify::new());
-                    tokio::task::spawn_local(fetcher::fetch(shelf.clone(), leader.broker, wake.clone()));
+                    runtime::spawn(fetcher::fetch(shelf.clone(), leader.broker, wake.clone()));
                     wake
                 });
                 wake.notify_one();

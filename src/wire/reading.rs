@@ -34,6 +34,8 @@ pub(super) struct Reading {
     pub(super) share: u64,
     /// Whether it waits a moment, as its leader had none of it.
     pub(super) rests: bool,
+    /// What ends it, once what is ready of it is read.
+    last: Option<ReadEvent>,
     /// The id of its topic, once the partition was seen to be there.
     pub(super) known: Option<TopicId>,
 }
@@ -53,13 +55,30 @@ impl Reading {
             fetching: None,
             share,
             rests: false,
+            last: None,
             known: None,
         }
     }
 
     /// Whether more may be fetched while so many bytes may be ready.
     pub(super) fn has_room(&self, most: u64) -> bool {
-        self.ready_bytes < most
+        self.ready_bytes < most && self.last.is_none()
+    }
+
+    /// It ends with this word; gives it back where nothing has to be read before.
+    pub(super) fn ends_with(&mut self, word: ReadEvent) -> Option<ReadEvent> {
+        self.last.get_or_insert(word);
+        self.last_word()
+    }
+
+    /// Its last word, if it is time for that.
+    pub(super) fn last_word(&mut self) -> Option<ReadEvent> {
+        self.last.take_if(|_| self.ready.is_empty())
+    }
+
+    /// An answer had a part of a batch and nothing else: more is asked for the next time.
+    pub(super) fn asks_for_more(&mut self) {
+        self.share = (self.share * 2).min(LARGEST);
     }
 
     /// Tells something of it.
@@ -68,15 +87,15 @@ impl Reading {
     }
 
     /// Takes what was fetched, and says that there is something to read where that is news.
-    pub(super) fn fetched(&mut self, id: StreamId, sifted: Vec<Sifted>, bytes_sent: usize) {
-        if sifted.is_empty() && bytes_sent > 0 {
-            self.share = (self.share * 2).min(LARGEST);
-        }
+    pub(super) fn fetched(&mut self, id: StreamId, sifted: Vec<Sifted>) {
         for one in sifted {
             self.next = one.end;
             self.last_epoch = one.epoch;
             self.ready_bytes += bytes(&one);
-            self.ready.push_back(one);
+            match self.ready.back_mut().filter(|last| last.batch.is_none() && one.batch.is_none()) {
+                Some(last) => last.end = one.end,
+                None => self.ready.push_back(one),
+            }
         }
         if !self.announced && !self.ready.is_empty() {
             self.announced = true;
@@ -93,7 +112,7 @@ impl Reading {
         }
         let (mut raw, mut end, mut epochs) = (Raw::default(), self.position, Vec::new());
         while let Some(one) = self.ready.front()
-            && raw.bytes() + bytes(one) <= permit.bytes()
+            && raw.footprint() + bytes(one) <= permit.bytes()
             && raw.len() < max_messages as usize
         {
             let Some(one) = self.ready.pop_front() else { break };
@@ -122,7 +141,7 @@ impl Reading {
 }
 
 fn bytes(one: &Sifted) -> u64 {
-    one.batch.as_ref().map_or(0, |(batch, _)| batch.total_bytes() as u64)
+    one.batch.as_ref().map_or(0, |(batch, offsets)| Raw::footprint_of(batch, offsets.count()))
 }
 
 fn first_offset(one: &Sifted) -> Option<i64> {

@@ -26,6 +26,16 @@ pub(super) enum Offsets {
     Each(Vec<i64>),
 }
 
+impl Offsets {
+    /// How many are kept.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::From(_) => 0,
+            Self::Each(offsets) => offsets.len(),
+        }
+    }
+}
+
 /// Batches smaller than this are put together: a request for each would cost more than to open them.
 const SMALL: usize = 1 << 10;
 /// What is put together ends up about as large as this.
@@ -33,26 +43,50 @@ const MERGED: usize = 64 << 10;
 /// Fewer than so many are left alone.
 const SEVERAL: usize = 4;
 
-/// What is to be passed on from offset `from` on; and what ended it early, if something did.
-pub(super) fn sift(
-    mut records: Bytes,
-    from: i64,
-    aborted: &[(i64, i64)],
-    counts: &Counts,
-) -> (Vec<Sifted>, Option<Malformed>) {
+/// What came of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Sieved {
+    pub(super) sifted: Vec<Sifted>,
+    /// Whether there was a whole batch in it, wanted or not.
+    pub(super) has_batches: bool,
+    /// What ended it early, if something did.
+    pub(super) malformed: Option<Malformed>,
+}
+
+/// What is to be passed on from offset `from` on.
+pub(super) fn sift(mut records: Bytes, from: i64, aborted: &[(i64, i64)], counts: &Counts) -> Sieved {
     let mut sieve = Sieve { from, aborted: sorted(aborted), open: HashSet::new(), counts };
-    let mut sifted = Vec::new();
+    let mut sieved = Sieved::default();
+    let sent = records.len();
     loop {
-        match RawBatch::split_from(&mut records) {
-            Ok(Some(batch)) => match sieve.take(batch) {
-                Ok(one) => sifted.extend(one),
-                Err(malformed) => return (sifted, Some(malformed)),
-            },
+        let taken = RawBatch::split_from(&mut records).and_then(|batch| {
+            sieved.has_batches |= batch.is_some();
+            batch.map(|batch| sieve.take(batch)).transpose()
+        });
+        match taken {
+            Ok(Some(one)) => sieved.sifted.extend(one),
             Ok(None) => break,
-            Err(malformed) => return (sifted, Some(malformed)),
+            Err(malformed) => {
+                sieved.malformed = Some(malformed);
+                break;
+            }
         }
     }
-    (merge(sifted, counts), None)
+    let sifted = merge(std::mem::take(&mut sieved.sifted), counts);
+    sieved.sifted = if is_mostly_left_out(&sifted, sent) { detached(sifted) } else { sifted };
+    sieved
+}
+
+/// Whether less than half of an answer is kept: what is kept must not keep all of it.
+fn is_mostly_left_out(sifted: &[Sifted], sent: usize) -> bool {
+    let kept: usize = sifted.iter().filter_map(|one| one.batch.as_ref()).map(|(batch, _)| batch.total_bytes()).sum();
+    kept < sent / 2
+}
+
+/// The same, in memory of their own.
+fn detached(sifted: Vec<Sifted>) -> Vec<Sifted> {
+    let own = |one: Sifted| Sifted { batch: one.batch.map(|(batch, offsets)| (batch.detached(), offsets)), ..one };
+    sifted.into_iter().map(own).collect()
 }
 
 fn sorted(aborted: &[(i64, i64)]) -> Vec<(i64, i64)> {
@@ -85,44 +119,44 @@ impl Sieve<'_> {
         if end <= self.from {
             return Ok(None);
         }
-        let epoch = header.leader_epoch;
+        let (epoch, from) = (header.leader_epoch, std::mem::replace(&mut self.from, end));
         if header.is_control() || is_aborted || header.count == 0 {
             return Ok(Some(Sifted { batch: None, end, epoch }));
         }
-        let batch = match self.reason(&header) {
+        let batch = match reason(&header, from) {
             None => Some((batch, Offsets::From(header.base_offset))),
             Some(why) => {
                 self.counts.opened(why);
-                self.made_anew(&batch)?
+                made_anew(&batch, from)?
             }
         };
         Ok(Some(Sifted { batch, end, epoch }))
     }
+}
 
-    /// Why a batch can't be passed on as it is.
-    fn reason(&self, header: &Header) -> Option<Why> {
-        if header.base_offset < self.from {
-            Some(Why::Resumed)
-        } else if !header.is_dense() {
-            Some(Why::Thinned)
-        } else if header.has_append_time() {
-            Some(Why::AppendTime)
-        } else {
-            None
+/// Why a batch can't be passed on as it is from offset `from` on.
+fn reason(header: &Header, from: i64) -> Option<Why> {
+    if header.base_offset < from {
+        Some(Why::Resumed)
+    } else if !header.is_dense() {
+        Some(Why::Thinned)
+    } else if header.has_append_time() {
+        Some(Why::AppendTime)
+    } else {
+        None
+    }
+}
+
+fn made_anew(batch: &RawBatch, from: i64) -> Result<Option<(RawBatch, Offsets)>, Malformed> {
+    let mut encoder = Encoder::new(batch.header().codec()?);
+    let mut offsets = Vec::new();
+    batch.decode(|record| {
+        if record.offset >= from {
+            encoder.push(record.timestamp, record.key, record.value, record.headers());
+            offsets.push(record.offset);
         }
-    }
-
-    fn made_anew(&self, batch: &RawBatch) -> Result<Option<(RawBatch, Offsets)>, Malformed> {
-        let mut encoder = Encoder::new(batch.header().codec()?);
-        let mut offsets = Vec::new();
-        batch.decode(|record| {
-            if record.offset >= self.from {
-                encoder.push(record.timestamp, record.key, record.value, record.headers());
-                offsets.push(record.offset);
-            }
-        })?;
-        finish(encoder, offsets)
-    }
+    })?;
+    finish(encoder, offsets)
 }
 
 fn finish(encoder: Encoder, offsets: Vec<i64>) -> Result<Option<(RawBatch, Offsets)>, Malformed> {

@@ -37,12 +37,18 @@ impl Socket {
         let plain = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await.map_err(late);
         let plain = plain.flatten().map_err(Unconnected::Unreachable)?;
         plain.set_nodelay(true).map_err(Unconnected::Unreachable)?;
+        // what was not sent when it is closed is not sent any more
+        plain.set_zero_linger().map_err(Unconnected::Unreachable)?;
         let Some(tls) = tls else { return Ok(Self::Plain(plain)) };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|error| Unconnected::Insecure(io::Error::other(error)))?;
         let encrypted = tokio::time::timeout(PATIENCE, tls.connect(name, plain)).await.map_err(late);
-        encrypted.flatten().map(|encrypted| Self::Tls(Box::new(encrypted))).map_err(Unconnected::Insecure)
+        encrypted.flatten().map(|encrypted| Self::Tls(Box::new(encrypted))).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => Unconnected::Insecure(error),
+            // a broker that is ending, or hangs, says nothing of certificates
+            _ => Unconnected::Unreachable(error),
+        })
     }
 }
 

@@ -89,13 +89,12 @@ impl Drop for WireWriter {
 
 async fn write(access: Arc<Access>, sink: WriteSink, counts: Arc<Counts>, mut items: UnboundedReceiver<Item>) {
     let shared = Rc::new(RefCell::new(Shared::new(access, sink, counts)));
-    let keeper = tokio::task::spawn_local(keeper::keep(shared.clone()));
+    runtime::spawn(keeper::keep(shared.clone()));
+    // whatever else there is ends with the runtime
     while let Some(Item::Write(write)) = items.recv().await {
         shared.borrow_mut().take(&write);
         list_all_new(&shared, &write);
     }
-    // whatever else there is ends with the runtime
-    keeper.abort();
 }
 
 /// What the tasks of a writer share. They take turns, so that nobody waits for it.
@@ -199,22 +198,33 @@ impl Shared {
     }
 
     /// What cannot be written, and why, while there is nobody to write it to.
-    pub(super) fn refuse_all(&mut self, partition: &TopicPartition, fault: &Fault) {
-        let given_up = self.partitions.get_mut(partition).map(Outbound::give_up).unwrap_or_default();
+    pub(super) fn refuse_all(&mut self, partition: &TopicPartition, fault: &Fault, gone: bool) {
+        let given_up = self.partitions.get_mut(partition).map(|outbound| outbound.give_up(gone)).unwrap_or_default();
         for piece in given_up {
             self.done(&piece, Some(fault));
         }
     }
 
-    /// A broker has answered for a batch.
+    /// A broker has answered for a batch; says for how long the partition rests before it sends again.
     pub(super) fn answered(&mut self, partition: &TopicPartition, sent: u64, code: i16) -> Option<Duration> {
+        let rest = self.answered_one(partition, sent, code);
+        let back = self.partitions.get_mut(partition).map(Outbound::hand_back).unwrap_or_default();
+        let why = || format!("cluster {}: {partition}: what comes before was refused", self.access.alias);
+        let fault = (!back.is_empty()).then(|| Fault::new(FaultClass::System, why()));
+        for piece in back {
+            self.done(&piece, fault.as_ref());
+        }
+        rest
+    }
+
+    fn answered_one(&mut self, partition: &TopicPartition, sent: u64, code: i16) -> Option<Duration> {
         let fate = fate(code);
         let outbound = self.partitions.get_mut(partition)?;
         let piece = outbound.answered(sent, fate);
         let fault = || Fault::new(codes::class(code), format!("cluster {}: {}", self.access.alias, codes::text(code)));
         match piece {
             Some(piece) => {
-                let fault = (fate == Fate::Refused).then(fault);
+                let fault = (fate != Fate::Taken).then(fault);
                 self.done(&piece, fault.as_ref());
                 None
             }
@@ -233,18 +243,26 @@ impl Shared {
 
 /// What an answer means for a batch, by the codes of `KafkaProducer`.
 fn fate(code: i16) -> Fate {
+    const UNKNOWN_SERVER_ERROR: i16 = -1;
     const REQUEST_TIMED_OUT: i16 = 7;
+    const NETWORK_EXCEPTION: i16 = 13;
     const NOT_ENOUGH_REPLICAS_AFTER_APPEND: i16 = 20;
     const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
     const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+    const KAFKA_STORAGE_ERROR: i16 = 56;
     const UNKNOWN_PRODUCER_ID: i16 = 59;
     match code {
         0 | DUPLICATE_SEQUENCE_NUMBER => Fate::Taken,
         OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID => Fate::OutOfOrder,
-        REQUEST_TIMED_OUT | NOT_ENOUGH_REPLICAS_AFTER_APPEND => Fate::Unknown,
+        UNKNOWN_SERVER_ERROR
+        | REQUEST_TIMED_OUT
+        | NETWORK_EXCEPTION
+        | NOT_ENOUGH_REPLICAS_AFTER_APPEND
+        | KAFKA_STORAGE_ERROR => Fate::Unknown,
         _ => match codes::class(code) {
             FaultClass::System | FaultClass::Overrun => Fate::Again,
-            FaultClass::Record | FaultClass::Config | FaultClass::Crash => Fate::Refused,
+            FaultClass::Record => Fate::Refused,
+            FaultClass::Config | FaultClass::Crash => Fate::Denied,
         },
     }
 }
@@ -291,13 +309,13 @@ pub(super) fn list(writing: &Writing, partition: &TopicPartition) {
             return shared.ask.notify_one();
         }
     }
-    if outbound.listed || !outbound.can_send(leader.broker) {
+    if outbound.listed == Some(leader.broker) || !outbound.can_send(leader.broker) {
         return;
     }
-    outbound.listed = true;
+    outbound.listed = Some(leader.broker);
     let line = shared.lines.entry(leader.broker).or_insert_with(|| {
         let line = Rc::new(Line::default());
-        tokio::task::spawn_local(line::serve(writing.clone(), leader.broker, line.clone()));
+        runtime::spawn(line::serve(writing.clone(), leader.broker, line.clone()));
         line
     });
     line.push(partition.clone());
@@ -312,7 +330,7 @@ fn later(identity: Identity) -> Option<Identity> {
 pub(super) fn list_after(writing: &Writing, partition: TopicPartition, rest: Duration) {
     let writing = writing.clone();
     let due = Instant::now() + rest;
-    tokio::task::spawn_local(async move {
+    runtime::spawn(async move {
         runtime::until(due).await;
         if let Some(outbound) = writing.borrow_mut().partitions.get_mut(&partition) {
             outbound.rests = false;

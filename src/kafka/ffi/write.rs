@@ -15,7 +15,9 @@ use sys::rd_kafka_vtype_t as vtype;
 
 use super::{Queue, Report, Topic, Wake, main_queue, new_client, serve};
 use crate::domain::batch::{Payload, Record, Records, SharedBatch};
+use crate::domain::raw::Raw;
 use crate::domain::routing::Partitioning;
+use crate::format::Malformed;
 use crate::kafka::client::Context;
 use crate::kafka::{Part, Write};
 
@@ -73,13 +75,8 @@ impl Producer {
     /// Hands a batch over. Its result comes by [`serve`](Self::serve), but for a batch of no records: that is done.
     pub(in crate::kafka) fn write(&mut self, write: &Write) -> KafkaResult<Option<Written>> {
         let topic = self.topic(&write.topic.name)?;
-        let opened = match &write.batch.payload {
-            Payload::Records(_) => None,
-            Payload::Raw(raw) => match raw.open() {
-                Ok(records) => Some(Arc::new(records)),
-                Err(_) => return Ok(Some(unreadable(write))),
-            },
-        };
+        let Ok(opened) = open(write) else { return Ok(Some(unreadable(write))) };
+        let (opened, base) = opened.map_or((None, 0), |(records, base)| (Some(Arc::new(records)), base));
         let records = opened.as_deref().unwrap_or_else(|| write.batch.payload.decoded());
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -94,14 +91,15 @@ impl Producer {
         debug_assert!(write.topic.partitioning != Partitioning::Keep || source < write.topic.partitions);
         match &write.part {
             Part::In(range) => {
-                for position in records.first_from(range.start)..records.first_from(range.end) {
-                    self.hand_over(topic, slot, position, records.get(position), &target);
+                for at in records.first_from(range.start)..records.first_from(range.end) {
+                    self.hand_over(topic, slot, base + at, records.get(at), &target);
                 }
             }
             Part::Only(positions) => {
                 for position in positions {
                     let position = *position as usize;
-                    self.hand_over(topic, slot, position, records.get(position), &target);
+                    let record = position.checked_sub(base).and_then(|at| records.get(at));
+                    self.hand_over(topic, slot, position, record, &target);
                 }
             }
         }
@@ -169,6 +167,20 @@ impl Producer {
         }
         self.reports = reports;
     }
+}
+
+/// The records of those batches that a write needs, and the position of the first; nothing where they are open already.
+fn open(write: &Write) -> Result<Option<(Records, usize)>, Malformed> {
+    let Payload::Raw(raw) = &write.batch.payload else { return Ok(None) };
+    let parts = match &write.part {
+        Part::In(range) => raw.parts_in(*range),
+        Part::Only(positions) => match (positions.first(), positions.last()) {
+            (Some(first), Some(last)) => raw.parts_at(*first, *last),
+            _ => &[],
+        },
+    };
+    let base = parts.first().map_or(0, |part| part.positions().start as usize);
+    Ok(Some((Raw::open_all(parts)?, base)))
 }
 
 /// What became of a write whose batch can't be opened.
