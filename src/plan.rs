@@ -281,13 +281,26 @@ impl ClusterSpec {
 impl RoutePlan {
     /// Whether a target is given the source's batches.
     pub fn passes_on(&self, target: &TargetPlan) -> bool {
+        self.opened_because(target).is_none()
+    }
+
+    /// How a target gets what was read, once that is decided: never `auto`.
+    pub fn transfer_to(&self, target: &TargetPlan) -> Transfer {
+        if self.passes_on(target) { Transfer::Passthrough } else { Transfer::Records }
+    }
+
+    /// Why the source's batches are opened for a target, for people; nothing where they are passed on.
+    pub fn opened_because(&self, target: &TargetPlan) -> Option<String> {
         match target.transfer {
-            Transfer::Records => false,
-            Transfer::Passthrough => true,
-            Transfer::Auto => {
-                let known = |cluster: &ClusterSpec| cluster.foreign_property().is_none();
-                self.partitioning == Partitioning::Keep && known(&self.source) && known(&target.cluster)
+            Transfer::Records => Some("the config has `transfer: records`".to_owned()),
+            Transfer::Passthrough => None,
+            Transfer::Auto if self.partitioning == Partitioning::ByKey => {
+                Some("`partitioning: by_key` looks at each record".to_owned())
             }
+            Transfer::Auto => [&self.source, &target.cluster].into_iter().find_map(|cluster| {
+                let property = cluster.foreign_property()?;
+                Some(format!("`clusters.{}.client.{property}` is for a client that opens them", cluster.alias))
+            }),
         }
     }
 

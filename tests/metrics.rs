@@ -45,6 +45,7 @@ const PUBLIC: &[(&str, &[&str])] = &[
     ("route_state", &["route", "state"]),
     ("restarts_total", &["actor", "reason"]),
     ("gaps_total", &["route", "topic"]),
+    ("fallbacks_total", &["route", "reason"]),
     ("build_info", &["version"]),
     ("start_time_seconds", &[]),
 ];

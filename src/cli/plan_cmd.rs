@@ -51,6 +51,10 @@ struct TargetReport {
     target: String,
     /// Bytes per second: the least of what bounds it.
     bandwidth: Option<u64>,
+    /// `passthrough` or `records`: how it gets what was read.
+    transfer: &'static str,
+    /// Why batches are opened for it; nothing where they are passed on.
+    opened_because: Option<String>,
     /// Where its dead letters go, if its policies make any.
     dead_letter: Option<DeadLetterReport>,
 }
@@ -188,7 +192,13 @@ fn report_target(plan: &Plan, route: &RoutePlan, target: &TargetPlan) -> TargetR
         cluster: target.dead_letter.cluster.alias.clone(),
         topic: target.dead_letter.topic.to_string(),
     });
-    TargetReport { target: target.name().to_owned(), bandwidth: bounds.into_iter().flatten().min(), dead_letter }
+    TargetReport {
+        target: target.name().to_owned(),
+        bandwidth: bounds.into_iter().flatten().min(),
+        transfer: route.transfer_to(target).name(),
+        opened_because: route.opened_because(target),
+        dead_letter,
+    }
 }
 
 fn skipped(selected: &Selected) -> Option<String> {
@@ -233,6 +243,10 @@ fn table(report: &Report) -> String {
             let _ = writeln!(text, "  nothing would be copied: no topic of {} is selected", route.from);
         }
         for target in &route.targets {
+            let _ = match &target.opened_because {
+                Some(why) => writeln!(text, "  {} gets records one by one: {why}", target.target),
+                None => writeln!(text, "  {} gets the source's batches as they are", target.target),
+            };
             if let Some(rate) = target.bandwidth {
                 let _ = writeln!(text, "  {} is written with at most {}/s", target.target, HumanBytes(rate));
             }
@@ -264,23 +278,32 @@ mod tests {
 limits: { bandwidth: 30MiB/s }
 clusters:
   s: { bootstrap: "a:1" }
-  small: { bootstrap: "b:1", peak_bandwidth: 20MiB/s, replicas: 2 }
+  small: { bootstrap: "b:1", peak_bandwidth: 20MiB/s, replicas: 2, client: { linger.ms: 5 } }
   large: { bootstrap: "c:1" }
 routes:
   r:
     from: s
     topics: { include: x }
+    transfer: auto
     to: { small: { bandwidth: unlimited }, large: { retry: { profile: scf-async } } }
 "#;
         let plan = crate::config::load_str(text, std::path::Path::new(""), &BTreeMap::new()).unwrap();
         let report = Report { routes: vec![report(&plan, &plan.routes[0], &Found::new())], by_hand: Vec::new() };
         let expected = serde_json::json!([
-            { "target": "large", "bandwidth": 30 << 20, "dead_letter": { "cluster": "large", "topic": "{topic}.dead-letter" } },
-            { "target": "small", "bandwidth": 10 << 20, "dead_letter": null },
+            {
+                "target": "large", "bandwidth": 30 << 20, "transfer": "passthrough", "opened_because": null,
+                "dead_letter": { "cluster": "large", "topic": "{topic}.dead-letter" },
+            },
+            {
+                "target": "small", "bandwidth": 10 << 20, "transfer": "records",
+                "opened_because": "`clusters.small.client.linger.ms` is for a client that opens them", "dead_letter": null,
+            },
         ]);
         assert_eq!(serde_json::to_value(&report.routes[0].targets).unwrap(), expected);
         let table = table(&report);
         assert!(table.contains("\n  small is written with at most 10.00 MiB/s\n"), "{table}");
+        assert!(table.contains("\n  large gets the source's batches as they are\n"), "{table}");
+        assert!(table.contains("\n  small gets records one by one: `clusters.small.client.linger.ms` is"), "{table}");
         assert!(table.contains("\n  dead letters of large go to large/{topic}.dead-letter\n"), "{table}");
     }
 }

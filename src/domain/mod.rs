@@ -5,6 +5,7 @@
 pub mod bandwidth;
 pub mod batch;
 pub mod detach;
+pub mod fallback;
 pub mod fault;
 pub mod gap;
 pub mod lag;

@@ -27,20 +27,28 @@ pub struct RawPart {
 }
 
 /// The source offsets of a batch's records. What a batch itself says of them is of no use: it is written without.
-#[derive(Debug)]
-enum Offsets {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offsets {
     /// One after the other from here on.
     From(i64),
-    /// These, in rising order.
-    Each(Box<[i64]>),
+    /// These, in rising order: one for each record.
+    Each(Vec<i64>),
 }
 
 impl Offsets {
     /// How many are kept.
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         match self {
             Self::From(_) => 0,
             Self::Each(offsets) => offsets.len(),
+        }
+    }
+
+    /// That of the record at a position among the batch's own; `None` behind the last that is kept.
+    pub fn get(&self, at: u32) -> Option<i64> {
+        match self {
+            Self::From(first) => first.checked_add(i64::from(at)),
+            Self::Each(offsets) => offsets.get(at as usize).copied(),
         }
     }
 }
@@ -67,10 +75,7 @@ impl RawPart {
 
     /// The source offset of its record at this position among its own.
     fn offset(&self, at: u32) -> Option<i64> {
-        match &self.offsets {
-            Offsets::From(first) => (at < self.len()).then(|| first + i64::from(at)),
-            Offsets::Each(offsets) => offsets.get(at as usize).copied(),
-        }
+        self.offsets.get(at).filter(|_| at < self.len())
     }
 
     /// How many of its records are before a source offset.
@@ -111,17 +116,8 @@ impl RawPart {
 }
 
 impl Raw {
-    /// Adds a batch of at least one record whose offsets follow each other from `first` on.
-    pub fn push(&mut self, batch: RawBatch, first: i64) {
-        self.add(batch, Offsets::From(first));
-    }
-
-    /// Adds a batch of at least one record, each with its offset.
-    pub fn push_sparse(&mut self, batch: RawBatch, offsets: Vec<i64>) {
-        self.add(batch, Offsets::Each(offsets.into()));
-    }
-
-    fn add(&mut self, batch: RawBatch, offsets: Offsets) {
+    /// Adds a batch of at least one record.
+    pub fn push(&mut self, batch: RawBatch, offsets: Offsets) {
         let part = RawPart { batch, first: self.records, offsets };
         self.records += part.len();
         self.bytes += part.batch.total_bytes() as u64;

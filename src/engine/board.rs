@@ -175,6 +175,7 @@ impl Posted {
             paused: target.paused,
             bandwidth: show_limit(limit.or(most)),
             bandwidth_in_config: show_limit(plan.bandwidth.or(most)),
+            transfer: self.configured.transfer_to(plan).name().to_owned(),
             lag_records,
             lag_seconds: late.map(|late| late.as_secs_f64()),
             records: stats.written.records(),

@@ -48,7 +48,7 @@ impl Route {
         let sink = Arc::new(move |event| news.do_send(WriteNews(event)));
         let (plan, target) = (&self.params.plan, &self.params.plan.targets[index]);
         let writer: Arc<dyn Writer> = if plan.passes_on(target) {
-            Arc::new(WireWriter::open(&target.cluster, sink)?)
+            Arc::new(WireWriter::open(&target.cluster, sink, self.params.lasting.progress.fallbacks.clone())?)
         } else {
             Arc::new(KafkaWriter::open(&target.cluster, sink)?)
         };
@@ -140,11 +140,12 @@ impl Route {
         let lasting = &self.params.lasting;
         let (_, share) = self.params.plan.shares();
         let (plan, partitions) = (self.params.plan.clone(), self.partition_count());
+        let progress = lasting.progress.clone();
         let (me, route) = (ctx.address(), ctx.address());
         Life::begin(CatchUp::new(CatchUpParams {
             route: self.name().into(),
             target: index,
-            open_reader: Box::new(move || open_reader(&plan, share / 4, partitions)),
+            open_reader: Box::new(move || open_reader(&plan, share / 4, partitions, &progress)),
             lane: own,
             batch_bytes: self.params.plan.batch.max_bytes.min(share),
             read_limit: Some(lasting.read_limit.clone()),

@@ -114,7 +114,8 @@ impl Route {
         if let Some(reader) = &self.reader {
             return Ok(reader.clone());
         }
-        let reader = open_reader(&self.params.plan, self.params.plan.in_flight / 4, partitions_of(&self.topics).len())?;
+        let (plan, progress) = (&self.params.plan, &self.params.lasting.progress);
+        let reader = open_reader(plan, plan.in_flight / 4, partitions_of(&self.topics).len(), progress)?;
         self.read_limit = Some(self.params.lasting.read_limit.of(&reader));
         Ok(self.reader.insert(reader).clone())
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use super::counts::{PerTopic, TargetStats, Volume};
+use crate::domain::fallback::Fallbacks;
 use crate::domain::lag::Ends;
 use crate::domain::note::Note;
 use crate::domain::topic_partition::TopicPartition;
@@ -46,6 +47,8 @@ pub struct Progress {
     pub read: Volume,
     /// The same for each topic.
     pub topics_read: PerTopic<Volume>,
+    /// Batches that were not passed on as they are.
+    pub fallbacks: Arc<Fallbacks>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +107,7 @@ impl Progress {
             targets: (0..targets).map(|_| TargetStats::default()).collect::<boxcar::Vec<_>>(),
             read: Volume::default(),
             topics_read: PerTopic::default(),
+            fallbacks: Arc::default(),
         })
     }
 

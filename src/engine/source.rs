@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::preparation::{Topics, discover, partitions_of};
+use super::progress::Progress;
 use crate::domain::fault::Fault;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::{Admin, OffsetAt};
@@ -13,13 +14,18 @@ use crate::plan::RoutePlan;
 use crate::wire::reader::WireReader;
 
 /// A reader of the route's source; what it may hold ready, in bytes, is shared out among the partitions.
-pub(super) fn open_reader(plan: &RoutePlan, ready: u64, partitions: usize) -> Result<Arc<dyn Reader>, Fault> {
+pub(super) fn open_reader(
+    plan: &RoutePlan,
+    ready: u64,
+    partitions: usize,
+    progress: &Progress,
+) -> Result<Arc<dyn Reader>, Fault> {
     const LEAST: u64 = 64 << 10;
     const MOST: u64 = 1 << 20;
     let share = ready / partitions.max(1) as u64;
     let (limits, share) = (plan.batch.clone(), share.clamp(LEAST, MOST));
     Ok(if plan.reads_batches() {
-        Arc::new(WireReader::open(&plan.source, limits, share)?)
+        Arc::new(WireReader::open(&plan.source, limits, share, progress.fallbacks.clone())?)
     } else {
         Arc::new(KafkaReader::open(&plan.source, limits, share)?)
     })

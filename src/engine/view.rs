@@ -67,6 +67,9 @@ pub struct TargetView {
     /// What the config says; where that differs from `bandwidth`, somebody has changed it.
     #[schema(example = "unlimited")]
     pub bandwidth_in_config: String,
+    /// How it gets what was read: `passthrough`, in the source's batches as they are, or `records`, one by one.
+    #[schema(example = "passthrough")]
+    pub transfer: String,
     /// Source records that it does not have yet, over the partitions that are copied by this process; at most, as offsets may hold no
     /// record. Nothing where it is not known.
     pub lag_records: Option<u64>,

@@ -46,6 +46,8 @@ impl Kind {
 pub enum Unit {
     /// Records.
     Records,
+    /// Record batches.
+    Batches,
     /// Bytes.
     Bytes,
     /// Seconds.
@@ -69,6 +71,7 @@ impl Unit {
     pub fn name(self) -> &'static str {
         match self {
             Self::Records => "records",
+            Self::Batches => "batches",
             Self::Bytes => "bytes",
             Self::Seconds => "seconds",
             Self::Attempts => "attempts",
@@ -86,6 +89,7 @@ impl Unit {
             Self::Bytes => "By",
             Self::Seconds => "s",
             Self::Records => "{record}",
+            Self::Batches => "{batch}",
             Self::Attempts => "{attempt}",
             Self::Partitions => "{partition}",
             Self::Gaps => "{gap}",
@@ -165,7 +169,7 @@ pub const INSTRUMENTS: &[Instrument] = &[
         Unit::Bytes,
         &["route", "topic"],
         Values::Whole(reading::source_bytes),
-        "Bytes of keys, values and headers read from the source, uncompressed",
+        "Bytes of keys, values and headers read from the source, uncompressed; of batches that are passed on, their own",
     ),
     counter(
         "anabranch_target_records_total",
@@ -179,7 +183,7 @@ pub const INSTRUMENTS: &[Instrument] = &[
         Unit::Bytes,
         &["route", "target", "topic"],
         Values::Whole(reading::target_bytes),
-        "Bytes of keys, values and headers that the target topic has acknowledged, uncompressed",
+        "Bytes of keys, values and headers that the target topic has acknowledged, uncompressed; of batches that are passed on, their own",
     ),
     counter(
         "anabranch_dead_letter_records_total",
@@ -208,6 +212,13 @@ pub const INSTRUMENTS: &[Instrument] = &[
         &["route", "topic"],
         Values::Whole(reading::gaps),
         "Gaps found, each partition once for every target that it concerns",
+    ),
+    counter(
+        "anabranch_fallbacks_total",
+        Unit::Batches,
+        &["route", "reason"],
+        Values::Whole(reading::fallbacks),
+        "Batches that were not passed on as the source has them: opened and made anew, or left out where they were aborted",
     ),
     gauge(
         "anabranch_lag_records",

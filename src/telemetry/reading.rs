@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::instruments::Out;
+use crate::domain::fallback::Fallback;
 use crate::domain::fault::FaultClass;
 use crate::domain::state::{RouteState, TargetState};
 use crate::domain::topic_partition::TopicPartition;
@@ -139,6 +140,14 @@ pub(super) fn dropped(reading: &Reading, out: Out<'_, u64>) {
 
 pub(super) fn kept(reading: &Reading, out: Out<'_, u64>) {
     reading.each_topic_written(out, |counts| counts.kept.load(Relaxed));
+}
+
+pub(super) fn fallbacks(reading: &Reading, out: Out<'_, u64>) {
+    for route in &reading.routes {
+        for why in Fallback::ALL {
+            out(&[route.name(), why.name()], route.posted.lasting.progress.fallbacks.of(why));
+        }
+    }
 }
 
 pub(super) fn gaps(reading: &Reading, out: Out<'_, u64>) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
@@ -9,8 +10,10 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::Instant;
 
 use super::access::Access;
+use super::cursor::{Cursor, Strange};
 use super::inlet::Inlet;
 use super::sasl::{self, Scram};
 use super::socket::{Socket, Unconnected};
@@ -29,9 +32,11 @@ pub(super) struct Connection {
 pub(super) struct Who {
     /// The broker's `host:port`.
     pub(super) address: String,
-    versions: HashMap<i16, (i16, i16)>,
+    versions: Versions,
     client_id: StrBytes,
     asked: i32,
+    /// From when on another connection is better: the broker ends this one once what proved us is too old.
+    stale: Option<Instant>,
 }
 
 impl Who {
@@ -44,6 +49,11 @@ impl Who {
         }
         let what = format!("it does not speak {api:?} in a version from {least} to {most}");
         Err(access.fault(FaultClass::Config, &self.address, what))
+    }
+
+    /// From when on another connection has to take its place, if that is sure to come.
+    pub(super) fn stale(&self) -> Option<Instant> {
+        self.stale
     }
 
     /// Begins a request: room for its length, and its header. Says by what number its answer is known.
@@ -76,25 +86,25 @@ impl Connection {
         })?;
         let (inlet, outlet) = tokio::io::split(socket);
         let client_id = StrBytes::from_string(access.client_id.clone());
-        let who = Who { address: address.to_owned(), versions: HashMap::new(), client_id, asked: 0 };
+        let who = Who { address: address.to_owned(), versions: Versions::new(), client_id, asked: 0, stale: None };
         let mut connection = Self { inlet: Inlet::new(inlet), outlet, who };
-        let versions = connection.call(access, 0, &ApiVersionsRequest::default()).await?;
-        connection.check(access, versions.error_code, "its versions")?;
-        let versions = versions.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version)));
-        connection.who.versions = versions.collect();
+        let answer = connection.call(access, 0, &ApiVersionsRequest::default()).await?;
+        let (code, versions) = versions(&answer).map_err(|strange| connection.strange(access, strange))?;
+        connection.check(access, code, "its versions")?;
+        connection.who.versions = versions;
         if let Some(sasl) = &access.sasl {
             connection.authenticate(access, sasl).await?;
         }
         Ok(connection)
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer; gives what comes behind its header.
     pub(super) async fn call<R: Request>(
         &mut self,
         access: &Access,
         version: i16,
         request: &R,
-    ) -> Result<R::Response, Fault> {
+    ) -> Result<Bytes, Fault> {
         let api = ApiKey::try_from(R::KEY).map_err(|()| self.strange(access, "a question that nobody knows"))?;
         let mut bytes = BytesMut::new();
         self.who.begin(api, version, &mut bytes);
@@ -104,6 +114,17 @@ impl Connection {
         let answer = answer.map_err(|_| self.broken(access, "no answer in time"))?;
         let mut answer = answer.map_err(|error| self.broken(access, error))?;
         decode_header::<R::Response>(&mut answer, version).map_err(|error| self.strange(access, error))?;
+        Ok(answer)
+    }
+
+    /// The same, for an answer without lists: for those, the decoder would reserve as much as a broker says that there is.
+    pub(super) async fn call_plain<R: Request>(
+        &mut self,
+        access: &Access,
+        version: i16,
+        request: &R,
+    ) -> Result<R::Response, Fault> {
+        let mut answer = self.call(access, version, request).await?;
         R::Response::decode(&mut answer, version).map_err(|error| self.strange(access, error))
     }
 
@@ -119,17 +140,16 @@ impl Connection {
         let handshake = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(name));
         let version = self.who.version(access, ApiKey::SaslHandshake, 1, 1)?;
         let answer = self.call(access, version, &handshake).await?;
-        self.check(access, answer.error_code, &format!("SASL {name}"))?;
+        let code = Cursor::new(&answer, false).i16().map_err(|strange| self.strange(access, strange))?;
+        self.check(access, code, &format!("SASL {name}"))?;
         if sasl.mechanism == SaslMechanism::Plain {
             return self.prove(access, sasl::plain(sasl)).await.map(drop);
         }
-        let denied =
-            |what: String| access.fault(FaultClass::Config, &self.who.address, format_args!("SASL {name}: {what}"));
+        let address = self.who.address.clone();
+        let denied = |what: String| access.fault(FaultClass::Config, &address, format_args!("SASL {name}: {what}"));
         let mut scram = Scram::new(sasl).ok_or_else(|| denied("no randomness here".to_owned()))?;
         let challenge = self.prove(access, scram.first()).await?;
         let answer = scram.answer(&challenge, sasl);
-        let address = self.who.address.clone();
-        let denied = |what: String| access.fault(FaultClass::Config, &address, format_args!("SASL {name}: {what}"));
         let last = self.prove(access, answer.map_err(denied)?).await?;
         if scram.is_proven(&last) { Ok(()) } else { Err(denied("it does not know the password itself".to_owned())) }
     }
@@ -137,11 +157,13 @@ impl Connection {
     async fn prove(&mut self, access: &Access, bytes: Vec<u8>) -> Result<Bytes, Fault> {
         let version = self.who.version(access, ApiKey::SaslAuthenticate, 0, 1)?;
         let request = SaslAuthenticateRequest::default().with_auth_bytes(bytes.into());
-        let answer = self.call(access, version, &request).await?;
+        let answer = self.call_plain(access, version, &request).await?;
         if answer.error_code != 0 {
             let why = answer.error_message.as_deref().map_or_else(|| codes::text(answer.error_code), str::to_owned);
             return Err(access.fault(codes::class(answer.error_code), &self.who.address, why));
         }
+        let lifetime = u64::try_from(answer.session_lifetime_ms).ok().filter(|lifetime| *lifetime > 0);
+        self.who.stale = lifetime.map(|lifetime| Instant::now() + Duration::from_millis(lifetime) * 4 / 5);
         Ok(answer.auth_bytes)
     }
 
@@ -156,8 +178,14 @@ impl Connection {
         access.fault(FaultClass::System, &self.who.address, why)
     }
 
-    fn strange(&self, access: &Access, why: impl std::fmt::Display) -> Fault {
+    /// A fault for an answer that can't be read.
+    pub(super) fn strange(&self, access: &Access, why: impl std::fmt::Display) -> Fault {
         access.fault(FaultClass::System, &self.who.address, format_args!("its answer can't be read: {why}"))
+    }
+
+    /// Whether it leads to `address`, and goes on doing so.
+    pub(super) fn is_fit_for(&self, address: &str) -> bool {
+        self.who.address == address && self.who.stale.is_none_or(|stale| Instant::now() < stale)
     }
 
     /// Whom it leads to.
@@ -174,6 +202,20 @@ impl Connection {
     pub(super) fn into_parts(self) -> (Inlet<ReadHalf<Socket>>, WriteHalf<Socket>, Who) {
         (self.inlet, self.outlet, self.who)
     }
+}
+
+/// Which versions of what a broker speaks.
+pub(super) type Versions = HashMap<i16, (i16, i16)>;
+
+/// Its answer to who asks for that, in version 0; all brokers understand that one.
+pub(super) fn versions(answer: &[u8]) -> Result<(i16, Versions), Strange> {
+    let mut answer = Cursor::new(answer, false);
+    let code = answer.i16()?;
+    let mut versions = Versions::new();
+    for _ in 0..answer.count()? {
+        versions.insert(answer.i16()?, (answer.i16()?, answer.i16()?));
+    }
+    Ok((code, versions))
 }
 
 /// Takes the header off an answer.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::counts::{Counts, Why};
+use super::counts::Counts;
 use super::outbound::Piece;
 use crate::domain::batch::{Payload, Record, Records};
+use crate::domain::fallback::Fallback;
 use crate::domain::raw::{Raw, RawPart};
 use crate::domain::routing::Partitioning;
 use crate::format::{Codec, Encoder, Malformed};
@@ -74,12 +75,12 @@ impl Cut<'_> {
             self.pieces.push((self.source, piece));
             return Ok(());
         }
-        self.counts.opened(if !whole {
-            Why::Cut
+        self.counts.fell_back(if !whole {
+            Fallback::Cut
         } else if fits {
-            Why::Spread
+            Fallback::Spread
         } else {
-            Why::TooLarge
+            Fallback::TooLarge
         });
         let records = part.open()?;
         let first = part.positions().start;
@@ -94,7 +95,7 @@ impl Cut<'_> {
             if wanted.clone().next().is_none() {
                 continue;
             }
-            self.counts.opened(Why::Cut);
+            self.counts.fell_back(Fallback::Cut);
             match part.open() {
                 Ok(records) => self.records(&records, wanted.map(|at| at - all.start), all.start, part.codec()),
                 Err(malformed) => self.impossible.push((vec![all], malformed.to_string())),

@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::ApiKey;
 use tokio::time::Instant;
 
 use super::access::Access;
 use super::connection::Connection;
+use super::metadata::{self, Metadata};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::codes;
@@ -36,7 +35,7 @@ pub(super) struct Leader {
 }
 
 /// What was said of a partition last.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Led {
     By(Leader),
     /// There is none now, and why.
@@ -87,7 +86,7 @@ impl Directory {
     }
 
     /// The addresses to ask at: the brokers that are known, and then those that the config names.
-    fn addresses(&self, access: &Access) -> Vec<Arc<str>> {
+    pub(super) fn addresses(&self, access: &Access) -> Vec<Arc<str>> {
         let configured = access.bootstrap.iter().map(|address| Arc::from(address.as_str()));
         let mut known: Vec<Arc<str>> = self.brokers.values().cloned().collect();
         fastrand::shuffle(&mut known);
@@ -95,32 +94,21 @@ impl Directory {
     }
 
     /// Takes what a broker said of `asked`. A leader of an older term than the one that is known is not believed.
-    fn learn(&mut self, answer: &MetadataResponse, asked: &[TopicPartition]) {
-        let address = |host: &str, port: i32| {
-            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-        };
-        let brokers = answer.brokers.iter().map(|broker| (broker.node_id.0, address(&broker.host, broker.port).into()));
-        self.brokers = brokers.collect();
-        let mut said = HashMap::new();
-        for topic in &answer.topics {
-            let Some(name) = &topic.name else { continue };
-            said.insert((name.as_str(), None), Led::Nobody(topic.error_code));
-            if !topic.topic_id.is_nil() {
-                let id = topic.topic_id.as_u128();
-                if self.ids.insert(name.as_str().into(), id).is_some_and(|known| known != id) {
-                    // another topic of the same name, whose leaders' terms begin from the first again
-                    self.partitions.retain(|partition, _| *partition.topic != *name.as_str());
-                }
+    pub(super) fn learn(&mut self, Learned { said, asked }: &Learned) {
+        self.brokers = said.brokers.iter().cloned().collect();
+        let mut led: HashMap<(&str, Option<i32>), Led> = HashMap::new();
+        for topic in &said.topics {
+            led.insert((&topic.name, None), Led::Nobody(topic.code));
+            if topic.id != 0 && self.ids.insert(topic.name.clone(), topic.id).is_some_and(|known| known != topic.id) {
+                // another topic of the same name, whose leaders' terms begin from the first again
+                self.partitions.retain(|partition, _| partition.topic != topic.name);
             }
-            for partition in &topic.partitions {
-                let leader = Leader { broker: partition.leader_id.0, epoch: partition.leader_epoch };
-                let led = if leader.broker >= 0 { Led::By(leader) } else { Led::Nobody(partition.error_code) };
-                said.insert((name.as_str(), Some(partition.partition_index)), led);
-            }
+            let all = topic.partitions.iter();
+            led.extend(all.map(|(partition, leader)| ((&*topic.name, Some(*partition)), leader.clone())));
         }
         for partition in asked {
-            let whole = || said.get(&(&*partition.topic, None)).cloned();
-            match said.get(&(&*partition.topic, Some(partition.partition))).cloned().or_else(whole) {
+            let whole = || led.get(&(&*partition.topic, None)).cloned();
+            match led.get(&(&*partition.topic, Some(partition.partition))).cloned().or_else(whole) {
                 // a topic without an error that lacks the partition
                 Some(Led::Nobody(0 | UNKNOWN_TOPIC_OR_PARTITION)) | None => self.miss(partition),
                 Some(led) => self.found(partition, led),
@@ -159,15 +147,10 @@ pub(super) struct Inquirer {
 }
 
 /// An answer, and for which partitions.
+#[derive(Debug)]
 pub(super) struct Learned {
-    answer: MetadataResponse,
+    said: Metadata,
     asked: Vec<TopicPartition>,
-}
-
-impl Learned {
-    pub(super) fn into_directory(self, directory: &mut Directory) {
-        directory.learn(&self.answer, &self.asked);
-    }
 }
 
 impl Inquirer {
@@ -178,12 +161,13 @@ impl Inquirer {
     /// Asks one broker after the other until one answers.
     pub(super) async fn ask(&mut self, addresses: Vec<Arc<str>>, asked: Vec<TopicPartition>) -> Result<Learned, Fault> {
         let mut last = None;
-        let known = self.connection.take().map(Whom::Connected);
+        let fit = |open: &Connection| open.is_fit_for(&open.who().address);
+        let known = self.connection.take().filter(fit).map(Whom::Connected);
         for whom in known.into_iter().chain(addresses.into_iter().map(Whom::At)) {
             match tokio::time::timeout(PATIENCE, ask_at(&self.access, whom, &asked)).await {
-                Ok(Ok((connection, answer))) => {
+                Ok(Ok((connection, said))) => {
                     self.connection = Some(connection);
-                    return Ok(Learned { answer, asked });
+                    return Ok(Learned { said, asked });
                 }
                 Ok(Err(fault)) => last = Some(fault),
                 Err(_) => last = Some(self.access.fault(FaultClass::System, "a broker", "no answer in time")),
@@ -204,49 +188,23 @@ impl Inquirer {
     }
 }
 
-/// Where to ask about a cluster.
-pub(super) fn addresses(directory: &Directory, access: &Access) -> Vec<Arc<str>> {
-    directory.addresses(access)
-}
-
 /// Whom to ask.
 enum Whom {
     Connected(Connection),
     At(Arc<str>),
 }
 
-async fn ask_at(
-    access: &Access,
-    whom: Whom,
-    asked: &[TopicPartition],
-) -> Result<(Connection, MetadataResponse), Fault> {
+async fn ask_at(access: &Access, whom: Whom, asked: &[TopicPartition]) -> Result<(Connection, Metadata), Fault> {
     let mut connection = match whom {
         Whom::Connected(connection) => connection,
         Whom::At(address) => Connection::open(access, &address).await?,
     };
-    let answer = ask(access, &mut connection, asked).await?;
-    Ok((connection, answer))
-}
-
-async fn ask(
-    access: &Access,
-    connection: &mut Connection,
-    asked: &[TopicPartition],
-) -> Result<MetadataResponse, Fault> {
-    let version = connection.who().version(access, ApiKey::Metadata, 4, 12)?;
-    let mut names: Vec<&str> = asked.iter().map(|partition| &*partition.topic).collect();
-    names.sort_unstable();
-    names.dedup();
-    let topic =
-        |name: &str| MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))));
-    let request = MetadataRequest::default()
-        .with_topics(Some(names.into_iter().map(topic).collect()))
-        .with_allow_auto_topic_creation(false);
-    let answer = connection.call(access, version, &request).await?;
+    let version = connection.who().version(access, ApiKey::Metadata, metadata::VERSIONS.0, metadata::VERSIONS.1)?;
+    let answer = connection.call(access, version, &metadata::question(asked)).await?;
+    let said = metadata::read(&answer, version).map_err(|strange| connection.strange(access, strange))?;
     // one that is starting knows nobody, and not even itself
-    if answer.brokers.is_empty() {
-        let why = format!("it knows no broker: {}", codes::text(answer.error_code));
-        return Err(access.fault(FaultClass::System, &connection.who().address, why));
+    if said.brokers.is_empty() {
+        return Err(access.fault(FaultClass::System, &connection.who().address, "it knows no broker"));
     }
-    Ok(answer)
+    Ok((connection, said))
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::{ApiKey, FetchRequest, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use tokio::io::AsyncRead;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::directory::TopicId;
 use super::inlet::Inlet;
+use super::session::Changes;
 use crate::domain::topic_partition::TopicPartition;
 
 /// The versions in which it is spoken of here: records as they are since 4.
@@ -19,9 +20,11 @@ pub(super) const VERSIONS: (i16, i16) = (4, 13);
 pub(super) const BY_ID: i16 = 13;
 /// From this one on lengths are varints, everything may have tags, and a broker says where logs have parted.
 const FLEXIBLE: i16 = 12;
+/// From this one on a broker keeps in mind what is fetched of it.
+const WITH_SESSIONS: i16 = 7;
 
 /// Where a partition is to be read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) partition: TopicPartition,
     /// The topic's id; nothing where the cluster tells none.
@@ -43,34 +46,44 @@ pub(super) struct Terms {
 }
 
 /// The request, behind its header.
-pub(super) fn encode(wanted: &[Wanted], terms: Terms, version: i16, into: &mut BytesMut) -> Result<(), String> {
-    let mut topics: Vec<FetchTopic> = Vec::new();
-    for one in wanted {
-        let partition = FetchPartition::default()
-            .with_partition(one.partition.partition)
-            .with_current_leader_epoch(if version >= 9 { one.leader_epoch } else { -1 })
-            .with_fetch_offset(one.from)
-            .with_last_fetched_epoch(if version >= FLEXIBLE { one.last_epoch } else { -1 })
-            .with_partition_max_bytes(one.bytes);
-        // they come topic by topic
-        match topics.last_mut().filter(|topic| topic.topic.as_str() == &*one.partition.topic) {
-            Some(topic) => topic.partitions.push(partition),
-            None => {
-                let name = TopicName(StrBytes::from_string(one.partition.topic.to_string()));
-                let id = Uuid::from_u128(one.topic_id);
-                let topic = FetchTopic::default().with_topic(name).with_topic_id(id);
-                topics.push(topic.with_partitions(vec![partition]));
-            }
-        }
-    }
-    let request = FetchRequest::default()
+pub(super) fn encode(changes: &Changes, terms: Terms, version: i16, into: &mut BytesMut) -> Result<(), String> {
+    // they come topic by topic
+    let of_same_topic = |a: &Wanted, b: &Wanted| (&a.partition.topic, a.topic_id) == (&b.partition.topic, b.topic_id);
+    let topics = changes.wanted.chunk_by(of_same_topic).filter_map(|wanted| {
+        let (name, id) = named(wanted.first()?);
+        let partitions = wanted.iter().map(|one| partition(one, version)).collect();
+        Some(FetchTopic::default().with_topic(name).with_topic_id(id).with_partitions(partitions))
+    });
+    let forgotten = changes.forgotten.chunk_by(of_same_topic).filter_map(|gone| {
+        let (name, id) = named(gone.first()?);
+        let partitions = gone.iter().map(|one| one.partition.partition).collect();
+        Some(ForgottenTopic::default().with_topic(name).with_topic_id(id).with_partitions(partitions))
+    });
+    let mut request = FetchRequest::default()
         .with_max_wait_ms(terms.max_wait_ms)
         .with_min_bytes(1)
         .with_max_bytes(terms.max_bytes)
         .with_isolation_level(1) // committed records only
         .with_session_epoch(-1)
-        .with_topics(topics);
+        .with_topics(topics.collect());
+    if version >= WITH_SESSIONS {
+        (request.session_id, request.session_epoch) = changes.number;
+        request.forgotten_topics_data = forgotten.collect();
+    }
     request.encode(into, version).map_err(|error| error.to_string())
+}
+
+fn named(wanted: &Wanted) -> (TopicName, Uuid) {
+    (TopicName(StrBytes::from_string(wanted.partition.topic.to_string())), Uuid::from_u128(wanted.topic_id))
+}
+
+fn partition(wanted: &Wanted, version: i16) -> FetchPartition {
+    FetchPartition::default()
+        .with_partition(wanted.partition.partition)
+        .with_current_leader_epoch(if version >= 9 { wanted.leader_epoch } else { -1 })
+        .with_fetch_offset(wanted.from)
+        .with_last_fetched_epoch(if version >= FLEXIBLE { wanted.last_epoch } else { -1 })
+        .with_partition_max_bytes(wanted.bytes)
 }
 
 /// How an answer speaks of a topic.
@@ -97,6 +110,8 @@ pub(super) struct Answer {
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) code: i16,
+    /// Which session the broker keeps; 0 for none.
+    pub(super) session: i32,
     pub(super) throttle_ms: i32,
     pub(super) bytes: usize,
 }
@@ -115,10 +130,10 @@ pub(super) async fn receive<S: AsyncRead + Unpin>(
     }
     reader.tags().await?;
     let throttle_ms = reader.inlet.i32().await?;
-    let mut code = 0;
-    if version >= 7 {
+    let (mut code, mut session) = (0, 0);
+    if version >= WITH_SESSIONS {
         code = reader.inlet.i16().await?;
-        reader.inlet.i32().await?; // there is no session
+        session = reader.inlet.i32().await?;
     }
     for _ in 0..reader.count().await? {
         let topic = reader.topic().await?;
@@ -130,7 +145,7 @@ pub(super) async fn receive<S: AsyncRead + Unpin>(
     }
     reader.tags().await?;
     match inlet.left() {
-        0 => Ok(Said { code, throttle_ms, bytes: bytes + 4 }),
+        0 => Ok(Said { code, session, throttle_ms, bytes: bytes + 4 }),
         left => Err(wrong(&format!("an answer with {left} bytes too many"))),
     }
 }
@@ -298,7 +313,9 @@ mod tests {
             let topic = FetchableTopicResponse::default().with_topic(name).with_topic_id(Uuid::from_u128(77));
             topic.with_partitions(vec![partition.clone(), empty.clone()])
         };
-        FetchResponse::default().with_throttle_time_ms(12).with_responses(vec![topic("a"), topic("b.c")])
+        let session = if version >= WITH_SESSIONS { 44 } else { 0 };
+        let response = FetchResponse::default().with_throttle_time_ms(12).with_session_id(session);
+        response.with_responses(vec![topic("a"), topic("b.c")])
     }
 
     #[test]
@@ -308,6 +325,7 @@ mod tests {
             let frame = frame(&response(&records, version), version, 7);
             let (said, answers) = read(&frame, version).unwrap();
             assert_eq!((said.code, said.throttle_ms, said.bytes), (0, 12, frame.len()), "{version}");
+            assert_eq!(said.session, if version >= WITH_SESSIONS { 44 } else { 0 });
             let told: Vec<_> = answers.iter().map(|one| (one.topic.clone(), one.partition, one.code)).collect();
             let [a, b] =
                 ["a", "b.c"].map(|name| if version < BY_ID { Topic::Named(name.to_owned()) } else { Topic::Id(77) });

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::connection::{Connection, close};
 use super::directory::{BrokerId, Leader};
-use super::fetch::{API, Answer, BY_ID, Said, Terms, Topic, VERSIONS, Wanted, encode, receive};
+use super::fetch::{API, Answer, BY_ID, Terms, Topic, VERSIONS, Wanted, encode, receive};
 use super::reader::{Shared, Shelf};
 use super::runtime;
+use super::session::Session;
 use super::sift::sift;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
@@ -31,17 +32,17 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Fetches for ever: whenever one of its streams has room.
 pub(super) async fn fetch(shelf: Shelf, broker: BrokerId, wake: Rc<Notify>) {
-    let mut connection = None;
+    let mut open = None;
     let mut pause = BACKOFF.0;
     let mut round = 0;
     loop {
         round += 1;
-        let (wanted, terms) = wanted(&mut shelf.borrow_mut(), broker, round);
+        let (wanted, terms) = wanted(&mut shelf.borrow_mut(), broker);
         if wanted.is_empty() {
             wake.notified().await;
             continue;
         }
-        let fetched = fetch_once(&shelf, broker, &mut connection, &wanted, terms).await;
+        let fetched = fetch_once(&shelf, broker, &mut open, (&wanted, round), terms).await;
         for (id, _) in &wanted {
             if let Some(reading) = shelf.borrow_mut().streams.get_mut(id) {
                 reading.fetching.take_if(|from| *from == broker);
@@ -56,7 +57,7 @@ pub(super) async fn fetch(shelf: Shelf, broker: BrokerId, wake: Rc<Notify>) {
                 }
             }
             Err(fault) => {
-                connection = None;
+                open = None;
                 tracing::debug!(class = fault.class.name(), "{fault}");
                 shelf.borrow().ask();
                 runtime::rest(pause).await;
@@ -66,9 +67,8 @@ pub(super) async fn fetch(shelf: Shelf, broker: BrokerId, wake: Rc<Notify>) {
     }
 }
 
-/// What is to be fetched now. Who comes first changes from round to round: only the first is sure to get a batch that is larger
-/// than its share.
-fn wanted(shared: &mut Shared, broker: BrokerId, round: usize) -> (Vec<(StreamId, Wanted)>, Terms) {
+/// What is to be fetched now.
+fn wanted(shared: &mut Shared, broker: BrokerId) -> (Vec<(StreamId, Wanted)>, Terms) {
     let prefetch = shared.prefetch;
     let mut left_out = false;
     let mut wanted = Vec::new();
@@ -90,50 +90,52 @@ fn wanted(shared: &mut Shared, broker: BrokerId, round: usize) -> (Vec<(StreamId
         wanted.push((*id, Wanted { partition, topic_id, from, bytes, leader_epoch: epoch, last_epoch }));
     }
     wanted.sort_by(|(_, a), (_, b)| a.partition.cmp(&b.partition));
-    if !wanted.is_empty() {
-        let first = round % wanted.len();
-        wanted.rotate_left(first);
-    }
+    wanted.dedup_by(|(_, a), (_, b)| a.partition == b.partition);
     (wanted, Terms { max_wait_ms: if left_out { WAIT_MS.1 } else { WAIT_MS.0 }, max_bytes: ANSWER })
+}
+
+/// A connection to a broker, and what the broker keeps in mind of it.
+struct Link {
+    connection: Connection,
+    session: Session,
 }
 
 async fn fetch_once(
     shelf: &Shelf,
     broker: BrokerId,
-    connection: &mut Option<Connection>,
-    wanted: &[(StreamId, Wanted)],
+    link: &mut Option<Link>,
+    (wanted, round): (&[(StreamId, Wanted)], usize),
     terms: Terms,
 ) -> Result<Duration, Fault> {
     let access = shelf.borrow().access.clone();
     let address = shelf.borrow().directory.address(broker).cloned();
     let gone = || access.fault(FaultClass::System, "a broker", "it is not in the cluster any more");
     let address = address.ok_or_else(gone)?;
-    let open = match connection {
-        Some(open) if open.who().address == *address => open,
-        _ => connection.insert(Connection::open(&access, &address).await?),
+    let Link { connection, session } = match link {
+        Some(open) if open.connection.is_fit_for(&address) => open,
+        _ => {
+            let connection = Connection::open(&access, &address).await?;
+            link.insert(Link { connection, session: Session::default() })
+        }
     };
     let by_id = wanted.iter().all(|(_, wanted)| wanted.topic_id != 0);
-    let version = open.who().version(&access, API, VERSIONS.0, if by_id { VERSIONS.1 } else { BY_ID - 1 })?;
+    let version = connection.who().version(&access, API, VERSIONS.0, if by_id { VERSIONS.1 } else { BY_ID - 1 })?;
     let failed = |error: io::Error| access.fault(FaultClass::System, &address, error);
-    let (inlet, outlet, who) = open.parts();
+    let (inlet, outlet, who) = connection.parts();
     let mut request = BytesMut::new();
     let asked = who.begin(API, version, &mut request);
     let list: Vec<Wanted> = wanted.iter().map(|(_, wanted)| wanted.clone()).collect();
-    encode(&list, terms, version, &mut request).map_err(|what| failed(io::Error::other(what)))?;
+    let changes = session.changes(&list, version, round);
+    encode(&changes, terms, version, &mut request).map_err(|what| failed(io::Error::other(what)))?;
     close(&mut request, 0);
-    let streams: HashMap<(Topic, i32), &(StreamId, Wanted)> = wanted
-        .iter()
-        .map(|one| {
-            let (topic, partition) = (&one.1.partition.topic, one.1.partition.partition);
-            let topic = if version < BY_ID { Topic::Named(topic.to_string()) } else { Topic::Id(one.1.topic_id) };
-            ((topic, partition), one)
-        })
-        .collect();
+    let topics = topics(wanted, version);
     let exchange = async {
         outlet.write_all(&request).await?;
         outlet.flush().await?;
         receive(inlet, asked, version, |answer| {
-            if let Some((id, wanted)) = streams.get(&(answer.topic.clone(), answer.partition)) {
+            let of_topic = topics.get(&answer.topic).copied().unwrap_or_default();
+            let found = of_topic.binary_search_by_key(&answer.partition, |(_, wanted)| wanted.partition.partition);
+            if let Some((id, wanted)) = found.ok().and_then(|at| of_topic.get(at)) {
                 take(shelf, broker, *id, wanted, answer);
             }
         })
@@ -141,13 +143,35 @@ async fn fetch_once(
     };
     let patience = access.patience + Duration::from_millis(u64::try_from(terms.max_wait_ms).unwrap_or(0));
     let said = tokio::time::timeout(patience, exchange).await;
-    let Said { code, throttle_ms, bytes } =
+    let said =
         said.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))).map_err(failed)?;
-    shelf.borrow().counts.moved(bytes);
-    if code != 0 {
-        return Err(access.fault(codes::class(code), &address, codes::text(code)));
+    shelf.borrow().counts.moved(said.bytes);
+    if ends_session(said.code) {
+        *session = Session::default();
+    } else if said.code != 0 {
+        return Err(access.fault(codes::class(said.code), &address, codes::text(said.code)));
+    } else {
+        session.answered(said.session);
     }
-    Ok(Duration::from_millis(u64::try_from(throttle_ms).unwrap_or(0)))
+    Ok(Duration::from_millis(u64::try_from(said.throttle_ms).unwrap_or(0)))
+}
+
+/// Whether a broker has forgotten what it had in mind, or knows it by other names.
+fn ends_session(code: i16) -> bool {
+    const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+    const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
+    const FETCH_SESSION_TOPIC_ID_ERROR: i16 = 106;
+    matches!(code, FETCH_SESSION_ID_NOT_FOUND | INVALID_FETCH_SESSION_EPOCH | FETCH_SESSION_TOPIC_ID_ERROR)
+}
+
+/// What is wanted of each topic, as an answer names it. `wanted` is in the order of the partitions.
+fn topics(wanted: &[(StreamId, Wanted)], version: i16) -> HashMap<Topic, &[(StreamId, Wanted)]> {
+    let named = |of_topic: &[(StreamId, Wanted)]| {
+        let (_, first) = of_topic.first()?;
+        Some(if version < BY_ID { Topic::Named(first.partition.topic.to_string()) } else { Topic::Id(first.topic_id) })
+    };
+    let topics = wanted.chunk_by(|(_, a), (_, b)| a.partition.topic == b.partition.topic);
+    topics.filter_map(|of_topic| Some((named(of_topic)?, of_topic))).collect()
 }
 
 /// What is done with a partition's answer.

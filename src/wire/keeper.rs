@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::access::Access;
 use super::connection::Connection;
-use super::directory::{Inquirer, addresses};
+use super::directory::Inquirer;
 use super::outbound::Outbound;
 use super::runtime;
 use super::writer::{MISSING, Writing, list};
@@ -59,10 +59,10 @@ async fn learn(writing: &Writing, access: &Access, inquirer: &mut Inquirer) -> R
     let (at, asked) = {
         let shared = writing.borrow();
         let asked: Vec<TopicPartition> = shared.partitions.keys().cloned().collect();
-        (addresses(&shared.directory, access), asked)
+        (shared.directory.addresses(access), asked)
     };
     let learned = inquirer.ask(at, asked).await?;
-    learned.into_directory(&mut writing.borrow_mut().directory);
+    writing.borrow_mut().directory.learn(&learned);
     if writing.borrow().identity.is_none()
         && let Some(connection) = inquirer.connection()
     {
@@ -112,7 +112,7 @@ fn has_leader(writing: &Writing, access: &Access, partition: &TopicPartition) ->
 async fn introduce(access: &Access, connection: &mut Connection) -> Result<Identity, Fault> {
     let version = connection.who().version(access, ApiKey::InitProducerId, 0, 4)?;
     let request = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000).with_transactional_id(None);
-    let answer = connection.call(access, version, &request).await?;
+    let answer = connection.call_plain(access, version, &request).await?;
     if answer.error_code != 0 {
         let why = format!("no producer id: {}", codes::text(answer.error_code));
         return Err(access.fault(codes::class(answer.error_code), &connection.who().address, why));

@@ -18,7 +18,7 @@ use super::connection::{Connection, Who};
 use super::directory::BrokerId;
 use super::inlet::Inlet;
 use super::outbound::{MOST_UNDER_WAY, Sent};
-use super::produce::{Outgoing, Part, VERSIONS};
+use super::produce::{self, Outgoing, Part, VERSIONS};
 use super::runtime;
 use super::socket::Socket;
 use super::writer::{Writing, ends_producer, list, list_after};
@@ -194,6 +194,9 @@ fn listen(mut inlet: Inlet<ReadHalf<Socket>>) -> (Answers, tokio::task::JoinHand
 impl Conversation<'_> {
     async fn go_on(&mut self, mut answers: Answers) -> io::Result<()> {
         loop {
+            if self.is_stale() && self.asked.is_empty() {
+                return Ok(()); // another one takes its place
+            }
             self.send_what_can_be_sent().await?;
             let muted = self.muted_until.filter(|until| *until > Instant::now());
             let due = self.asked.front().map(|asked| asked.due);
@@ -223,8 +226,13 @@ impl Conversation<'_> {
         }
     }
 
+    fn is_stale(&self) -> bool {
+        self.who.stale().is_some_and(|stale| stale <= Instant::now())
+    }
+
     async fn send_what_can_be_sent(&mut self) -> io::Result<()> {
-        while self.asked.len() < MOST_UNDER_WAY && self.muted_until.is_none_or(|until| until <= Instant::now()) {
+        let is_quiet = |until: Option<Instant>| until.is_some_and(|until| until > Instant::now());
+        while self.asked.len() < MOST_UNDER_WAY && !self.is_stale() && !is_quiet(self.muted_until) {
             let Some(Composed { request, parts, number }) = self.compose() else { return Ok(()) };
             let patience = self.writing.borrow().access.patience;
             let since = Instant::now();
@@ -287,30 +295,26 @@ impl Conversation<'_> {
     }
 
     fn hear(&mut self, mut answer: Bytes) -> io::Result<()> {
+        const NETWORK_EXCEPTION: i16 = 13;
         let strange = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         let header = ResponseHeader::decode(&mut answer, ProduceResponse::header_version(self.version));
         let header = header.map_err(|error| strange(error.to_string()))?;
         if self.asked.front().is_none_or(|asked| asked.number != header.correlation_id) {
             return Err(strange("an answer to another question".to_owned()));
         }
-        let response =
-            ProduceResponse::decode(&mut answer, self.version).map_err(|error| strange(error.to_string()))?;
+        let said = produce::read(&answer, self.version).map_err(|error| strange(error.to_string()))?;
         let Some(asked) = self.asked.pop_front() else { return Ok(()) };
         self.line.answered.set(true);
         for (partition, sent) in asked.parts {
-            self.hear_of(&response, &partition, sent);
+            // a broker that says nothing of it may have it or not
+            let code = said.codes.get(&partition).copied().unwrap_or(NETWORK_EXCEPTION);
+            self.hear_of(&partition, sent, code);
         }
-        self.heed(Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap_or(0)));
+        self.heed(said.throttle);
         Ok(())
     }
 
-    fn hear_of(&self, response: &ProduceResponse, partition: &TopicPartition, sent: u64) {
-        const NETWORK_EXCEPTION: i16 = 13;
-        let topic = response.responses.iter().find(|topic| topic.name.as_str() == &*partition.topic);
-        let said =
-            topic.and_then(|topic| topic.partition_responses.iter().find(|one| one.index == partition.partition));
-        // a broker that says nothing of it may have it or not
-        let code = said.map_or(NETWORK_EXCEPTION, |said| said.error_code);
+    fn hear_of(&self, partition: &TopicPartition, sent: u64, code: i16) {
         let rest = self.writing.borrow_mut().answered(partition, sent, code);
         if ends_producer(code) {
             let shared = self.writing.borrow();

@@ -6,19 +6,24 @@
 mod access;
 mod connection;
 mod counts;
+mod cursor;
 mod cut;
 mod directory;
 mod fetch;
 mod fetcher;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inlet;
 mod keeper;
 mod line;
+mod metadata;
 mod outbound;
 mod produce;
 pub mod reader;
 mod reading;
 mod runtime;
 mod sasl;
+mod session;
 mod sift;
 mod socket;
 pub mod writer;

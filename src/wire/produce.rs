@@ -1,11 +1,15 @@
 //! One request that writes: a batch for each of several partitions. Payloads are not copied into it: they go out beside what is
 //! written here, in one call of the system.
 
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::cursor::{Cursor, Strange};
 use crate::domain::topic_partition::TopicPartition;
 use crate::format::{HEADER_BYTES, RawBatch};
 
@@ -94,5 +98,100 @@ impl Outgoing {
             IoSlice::advance_slices(&mut left, written);
         }
         outlet.flush().await
+    }
+}
+
+/// An answer to a request that wrote.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// What became of each partition's batch.
+    pub(super) codes: HashMap<TopicPartition, i16>,
+    /// For how long the broker wants quiet.
+    pub(super) throttle: Duration,
+}
+
+/// Reads an answer, behind its header.
+pub(super) fn read(answer: &[u8], version: i16) -> Result<Answer, Strange> {
+    let mut answer = Cursor::new(answer, false);
+    let mut codes = HashMap::new();
+    for _ in 0..answer.count()? {
+        let topic: Arc<str> = answer.text()?.unwrap_or_default().into();
+        for _ in 0..answer.count()? {
+            let (partition, code) = partition(&mut answer, version)?;
+            codes.insert(TopicPartition::new(topic.clone(), partition), code);
+        }
+    }
+    let throttle = Duration::from_millis(u64::try_from(answer.i32()?).unwrap_or(0));
+    Ok(Answer { codes, throttle })
+}
+
+fn partition(answer: &mut Cursor<'_>, version: i16) -> Result<(i32, i16), Strange> {
+    let (partition, code) = (answer.i32()?, answer.i16()?);
+    answer.i64()?; // the offset of its first record
+    answer.i64()?; // when it was written, where the broker stamps that
+    if version >= 5 {
+        answer.i64()?; // where the log begins
+    }
+    if version >= 8 {
+        // of one batch, single records are not to blame alone: it is refused as a whole
+        for _ in 0..answer.count()? {
+            answer.i32()?;
+            answer.text()?;
+        }
+        answer.text()?;
+    }
+    Ok((partition, code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages::produce_response::{
+        BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+    };
+    use kafka_protocol::messages::{ProduceResponse, TopicName};
+    use kafka_protocol::protocol::{Encodable, StrBytes};
+    use proptest::prelude::*;
+
+    fn encoded(version: i16) -> Vec<u8> {
+        let text = StrBytes::from_static_str;
+        let taken = PartitionProduceResponse::default().with_index(1).with_base_offset(55);
+        let mut refused = PartitionProduceResponse::default().with_index(2).with_error_code(87);
+        if version >= 8 {
+            refused.record_errors = vec![BatchIndexAndErrorMessage::default().with_batch_index(3)];
+            refused.error_message = Some(text("no key"));
+        }
+        let topic = |name| {
+            let topic = TopicProduceResponse::default().with_name(TopicName(text(name)));
+            topic.with_partition_responses(vec![taken.clone(), refused.clone()])
+        };
+        let response = ProduceResponse::default().with_responses(vec![topic("a"), topic("b")]);
+        let mut bytes = BytesMut::new();
+        response.with_throttle_time_ms(70).encode(&mut bytes, version).unwrap();
+        bytes.to_vec()
+    }
+
+    #[test]
+    fn answers_are_understood_in_each_version() {
+        for version in VERSIONS.0..=VERSIONS.1 {
+            let answer = read(&encoded(version), version).unwrap();
+            let code = |topic, partition| answer.codes[&TopicPartition::new(Arc::<str>::from(topic), partition)];
+            assert_eq!([code("a", 1), code("a", 2), code("b", 1), code("b", 2)], [0, 87, 0, 87], "{version}");
+            assert_eq!(answer.throttle, Duration::from_millis(70), "{version}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_answer_is_an_answer_or_an_error(
+            at in 0..200_usize, with in any::<u8>(), end in 0..200_usize, version in VERSIONS.0..=VERSIONS.1,
+        ) {
+            let mut answer = encoded(version);
+            let at = at % answer.len();
+            answer[at] = with;
+            let _ = read(&answer, version);
+            answer.truncate(end);
+            let _ = read(&answer, version);
+        }
     }
 }

@@ -14,11 +14,12 @@ use tokio::time::Instant;
 
 use super::access::Access;
 use super::counts::Counts;
-use super::directory::{BrokerId, Directory, Inquirer, addresses};
+use super::directory::{BrokerId, Directory, Inquirer};
 use super::fetcher;
 use super::reading::Reading;
 use super::runtime;
 use crate::domain::batch::Permit;
+use crate::domain::fallback::Fallbacks;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::sinks::Sinks;
@@ -53,10 +54,15 @@ enum Item {
 
 impl WireReader {
     /// Starts a reader of `cluster`; `prefetch` is what it may hold ready per partition, in bytes.
-    pub fn open(cluster: &ClusterSpec, limits: BatchLimits, prefetch: u64) -> Result<Self, Fault> {
+    pub fn open(
+        cluster: &ClusterSpec,
+        limits: BatchLimits,
+        prefetch: u64,
+        fallbacks: Arc<Fallbacks>,
+    ) -> Result<Self, Fault> {
         let access = Arc::new(Access::of(cluster)?);
         let (inbox, items) = unbounded_channel();
-        let (sinks, counts): (Arc<Sinks>, Arc<Counts>) = Default::default();
+        let (sinks, counts) = (Arc::<Sinks>::default(), Arc::new(Counts::new(fallbacks)));
         let (told, known) = (sinks.clone(), (sinks.clone(), counts.clone()));
         let run = move || runtime::run(read(access, limits, prefetch, known, items));
         crate::kafka::thread::spawn("read", &cluster.alias, run, move |fault| told.crashed(&fault))?;
@@ -232,7 +238,7 @@ async fn keep(shelf: Shelf) {
             let mut asked: Vec<_> = shared.streams.values().map(|reading| reading.partition.clone()).collect();
             asked.sort();
             asked.dedup();
-            (addresses(&shared.directory, &access), asked)
+            (shared.directory.addresses(&access), asked)
         };
         if asked.is_empty() {
             continue;
@@ -240,7 +246,7 @@ async fn keep(shelf: Shelf) {
         match inquirer.ask(at, asked).await {
             Ok(learned) => {
                 pause = PAUSE.0;
-                learned.into_directory(&mut shelf.borrow_mut().directory);
+                shelf.borrow_mut().directory.learn(&learned);
                 if !provide(&shelf) {
                     let wanted = wanted.clone();
                     runtime::spawn(async move {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::directory::{BrokerId, TopicId};
-use super::sift::{Offsets, Sifted};
+use super::sift::Sifted;
 use crate::domain::batch::{OffsetRange, Payload, Permit, RecordBatch};
 use crate::domain::raw::Raw;
 use crate::domain::topic_partition::TopicPartition;
@@ -122,10 +122,8 @@ impl Reading {
                 epochs.push((one.epoch, first_offset(&one).unwrap_or(end)));
             }
             end = one.end;
-            match one.batch {
-                Some((batch, Offsets::From(first))) => raw.push(batch, first),
-                Some((batch, Offsets::Each(offsets))) => raw.push_sparse(batch, offsets),
-                None => {}
+            if let Some((batch, offsets)) = one.batch {
+                raw.push(batch, offsets);
             }
         }
         let more = !self.ready.is_empty();
@@ -145,8 +143,5 @@ fn bytes(one: &Sifted) -> u64 {
 }
 
 fn first_offset(one: &Sifted) -> Option<i64> {
-    match &one.batch.as_ref()?.1 {
-        Offsets::From(first) => Some(*first),
-        Offsets::Each(offsets) => offsets.first().copied(),
-    }
+    one.batch.as_ref()?.1.get(0)
 }

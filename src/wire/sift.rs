@@ -5,7 +5,9 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::counts::{Counts, Why};
+use super::counts::Counts;
+use crate::domain::fallback::Fallback;
+use crate::domain::raw::Offsets;
 use crate::format::{Codec, Encoder, Header, Malformed, RawBatch};
 
 /// A batch to be passed on, or offsets without one.
@@ -17,23 +19,6 @@ pub(super) struct Sifted {
     pub(super) end: i64,
     /// The term of the leader that wrote it.
     pub(super) epoch: i32,
-}
-
-/// The source offsets of a batch's records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Offsets {
-    From(i64),
-    Each(Vec<i64>),
-}
-
-impl Offsets {
-    /// How many are kept.
-    pub(super) fn count(&self) -> usize {
-        match self {
-            Self::From(_) => 0,
-            Self::Each(offsets) => offsets.len(),
-        }
-    }
 }
 
 /// Batches smaller than this are put together: a request for each would cost more than to open them.
@@ -119,6 +104,9 @@ impl Sieve<'_> {
         if end <= self.from {
             return Ok(None);
         }
+        if is_aborted {
+            self.counts.fell_back(Fallback::Aborted);
+        }
         let (epoch, from) = (header.leader_epoch, std::mem::replace(&mut self.from, end));
         if header.is_control() || is_aborted || header.count == 0 {
             return Ok(Some(Sifted { batch: None, end, epoch }));
@@ -126,7 +114,7 @@ impl Sieve<'_> {
         let batch = match reason(&header, from) {
             None => Some((batch, Offsets::From(header.base_offset))),
             Some(why) => {
-                self.counts.opened(why);
+                self.counts.fell_back(why);
                 made_anew(&batch, from)?
             }
         };
@@ -135,13 +123,13 @@ impl Sieve<'_> {
 }
 
 /// Why a batch can't be passed on as it is from offset `from` on.
-fn reason(header: &Header, from: i64) -> Option<Why> {
+fn reason(header: &Header, from: i64) -> Option<Fallback> {
     if header.base_offset < from {
-        Some(Why::Resumed)
+        Some(Fallback::Resumed)
     } else if !header.is_dense() {
-        Some(Why::Thinned)
+        Some(Fallback::Thinned)
     } else if header.has_append_time() {
-        Some(Why::AppendTime)
+        Some(Fallback::AppendTime)
     } else {
         None
     }
@@ -205,7 +193,7 @@ fn close(run: &mut Vec<Sifted>, merged: &mut Vec<Sifted>, counts: &Counts) {
     match together {
         Some(one) => {
             for _ in run.drain(..) {
-                counts.opened(Why::Small);
+                counts.fell_back(Fallback::Small);
             }
             merged.push(one);
         }
@@ -223,10 +211,7 @@ fn put_together(run: &[Sifted]) -> Option<Sifted> {
         batch
             .decode(|record| {
                 encoder.push(record.timestamp, record.key, record.value, record.headers());
-                offsets.push(match known {
-                    Offsets::From(first) => first + at,
-                    Offsets::Each(each) => usize::try_from(at).ok().and_then(|at| each.get(at).copied()).unwrap_or(-1),
-                });
+                offsets.extend(known.get(at));
                 at += 1;
             })
             .ok()?;

@@ -13,6 +13,8 @@ use tokio_rustls::client::TlsStream;
 
 /// How long it may take to be connected.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an address may take after which there is another one of the same name.
+const ONE_OF_SEVERAL: Duration = Duration::from_secs(2);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -33,9 +35,7 @@ pub(super) enum Unconnected {
 impl Socket {
     /// Connects to `address`, a `host:port`.
     pub(super) async fn connect(address: &str, tls: Option<&TlsConnector>) -> Result<Self, Unconnected> {
-        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-        let plain = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await.map_err(late);
-        let plain = plain.flatten().map_err(Unconnected::Unreachable)?;
+        let plain = reach(address).await.map_err(Unconnected::Unreachable)?;
         plain.set_nodelay(true).map_err(Unconnected::Unreachable)?;
         // what was not sent when it is closed is not sent any more
         plain.set_zero_linger().map_err(Unconnected::Unreachable)?;
@@ -43,13 +43,32 @@ impl Socket {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|error| Unconnected::Insecure(io::Error::other(error)))?;
-        let encrypted = tokio::time::timeout(PATIENCE, tls.connect(name, plain)).await.map_err(late);
+        let encrypted = tokio::time::timeout(PATIENCE, tls.connect(name, plain)).await.map_err(|_| late());
         encrypted.flatten().map(|encrypted| Self::Tls(Box::new(encrypted))).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => Unconnected::Insecure(error),
             // a broker that is ending, or hangs, says nothing of certificates
             _ => Unconnected::Unreachable(error),
         })
     }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+/// Tries all addresses that a name has.
+async fn reach(address: &str) -> io::Result<TcpStream> {
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(address)).await.map_err(|_| late())??;
+    let mut found = found.peekable();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    while let Some(one) = found.next() {
+        let patience = if found.peek().is_some() { ONE_OF_SEVERAL } else { PATIENCE };
+        match tokio::time::timeout(patience, TcpStream::connect(one)).await.map_err(|_| late()).flatten() {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 impl AsyncRead for Socket {

@@ -18,6 +18,7 @@ use super::keeper;
 use super::line::{self, Line};
 use super::outbound::{Fate, Outbound, Piece};
 use super::runtime;
+use crate::domain::fallback::Fallbacks;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::format::Identity;
@@ -45,10 +46,10 @@ enum Item {
 
 impl WireWriter {
     /// Starts a writer to `cluster`.
-    pub fn open(cluster: &ClusterSpec, sink: WriteSink) -> Result<Self, Fault> {
+    pub fn open(cluster: &ClusterSpec, sink: WriteSink, fallbacks: Arc<Fallbacks>) -> Result<Self, Fault> {
         let access = Arc::new(Access::of(cluster)?);
         let (inbox, items) = unbounded_channel();
-        let counts: Arc<Counts> = Arc::default();
+        let counts = Arc::new(Counts::new(fallbacks));
         let (crashed, counted) = (sink.clone(), counts.clone());
         let run = move || runtime::run(write(access, sink, counted, items));
         let crashed = move |fault| crashed(WriteEvent::Fatal(fault));
@@ -92,8 +93,10 @@ async fn write(access: Arc<Access>, sink: WriteSink, counts: Arc<Counts>, mut it
     runtime::spawn(keeper::keep(shared.clone()));
     // whatever else there is ends with the runtime
     while let Some(Item::Write(write)) = items.recv().await {
-        shared.borrow_mut().take(&write);
-        list_all_new(&shared, &write);
+        let partitions = shared.borrow_mut().take(&write);
+        for partition in &partitions {
+            list(&shared, partition);
+        }
     }
 }
 
@@ -122,6 +125,16 @@ struct Ticket {
     refused: Vec<Refusal>,
 }
 
+impl Ticket {
+    /// Notes records that were not written. Where something else of the write was refused for what is in it, that is why these were
+    /// not written either: who narrows it down has to look among all of them.
+    fn refuse(&mut self, positions: impl Iterator<Item = u32>, fault: &Fault) {
+        let blamed = self.refused.iter().find(|refusal| refusal.fault.class == FaultClass::Record);
+        let fault = blamed.map_or(fault, |refusal| &refusal.fault).clone();
+        self.refused.extend(positions.map(|position| Refusal { position, fault: fault.clone() }));
+    }
+}
+
 impl Shared {
     fn new(access: Arc<Access>, sink: WriteSink, counts: Arc<Counts>) -> Self {
         Self {
@@ -137,20 +150,25 @@ impl Shared {
         }
     }
 
-    fn take(&mut self, write: &Write) {
+    /// Takes a write; says for which partitions.
+    fn take(&mut self, write: &Write) -> Vec<TopicPartition> {
         let (pieces, impossible) = pieces(write, &self.counts);
         let mut ticket = Ticket { open: pieces.len(), refused: Vec::new() };
         for (positions, why) in impossible {
             let fault = Fault::new(FaultClass::Record, format!("{}: {why}", write.batch.partition));
-            let positions = positions.into_iter().flatten();
-            ticket.refused.extend(positions.map(|position| Refusal { position, fault: fault.clone() }));
+            ticket.refuse(positions.into_iter().flatten(), &fault);
         }
         self.tickets.insert(write.ticket, ticket);
+        let mut partitions: Vec<TopicPartition> = Vec::new();
         for (partition, piece) in pieces {
             let partition = TopicPartition::new(write.topic.name.clone(), partition);
-            self.partitions.entry(partition).or_default().push(piece);
+            self.partitions.entry(partition.clone()).or_default().push(piece);
+            if partitions.last() != Some(&partition) {
+                partitions.push(partition);
+            }
         }
         self.finish_if_done(write.ticket);
+        partitions
     }
 
     fn finish_if_done(&mut self, ticket: u64) {
@@ -167,8 +185,7 @@ impl Shared {
         if let Some(ticket) = self.tickets.get_mut(&piece.ticket) {
             ticket.open -= 1;
             if let Some(fault) = refused {
-                let positions = piece.positions.iter().cloned().flatten();
-                ticket.refused.extend(positions.map(|position| Refusal { position, fault: fault.clone() }));
+                ticket.refuse(piece.positions.iter().cloned().flatten(), fault);
             }
         }
         self.finish_if_done(piece.ticket);
@@ -273,22 +290,6 @@ pub(super) fn ends_producer(code: i16) -> bool {
     const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
     const PRODUCER_FENCED: i16 = 90;
     matches!(code, INVALID_PRODUCER_EPOCH | INVALID_PRODUCER_ID_MAPPING | PRODUCER_FENCED)
-}
-
-fn list_all_new(writing: &Writing, write: &Write) {
-    let partitions: Vec<TopicPartition> = {
-        let shared = writing.borrow();
-        let mine = |partition: &&TopicPartition| partition.topic == write.topic.name;
-        match write.topic.partitioning {
-            crate::domain::routing::Partitioning::Keep => {
-                vec![TopicPartition::new(write.topic.name.clone(), write.batch.partition.partition)]
-            }
-            crate::domain::routing::Partitioning::ByKey => shared.partitions.keys().filter(mine).cloned().collect(),
-        }
-    };
-    for partition in &partitions {
-        list(writing, partition);
-    }
 }
 
 /// Puts a partition into the line of its leader, if it has something to send.

@@ -9,7 +9,7 @@ fn route(name: &str, records: u64, targets: &[(&str, u64, u64)]) -> RouteView {
     let target = |(name, records, lag): &(&str, u64, u64)| {
         serde_json::json!({
             "name": name, "state": "running", "reason": "", "since": "", "paused": false, "bandwidth": "unlimited",
-            "bandwidth_in_config": "unlimited", "lag_records": lag, "lag_seconds": 0.25, "records": records,
+            "bandwidth_in_config": "unlimited", "transfer": "records", "lag_records": lag, "lag_seconds": 0.25, "records": records,
             "bytes": records * 100, "detached_partitions": 0, "retries": 0, "dead_letter_records": 0, "dropped_records": 0,
             "kept_records": 0, "gaps": 0, "throttled_seconds": 0.0,
         })

@@ -1,0 +1,68 @@
+//! Why batches were not passed on as they are, and how many.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Why a batch of the source was not passed on as it is: opened and made anew, or, where it was aborted, left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// It was read from its middle on.
+    Resumed,
+    /// Compaction has left some of its records only.
+    Thinned,
+    /// Its records are stamped with the time at which the broker wrote them.
+    AppendTime,
+    /// It is so small that a request of its own would cost more.
+    Small,
+    /// It is larger than the target topic takes.
+    TooLarge,
+    /// Its records belong to several partitions.
+    Spread,
+    /// Only some of its records are to be written.
+    Cut,
+    /// It belongs to a transaction that came to nothing.
+    Aborted,
+}
+
+impl Fallback {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Resumed,
+        Self::Thinned,
+        Self::AppendTime,
+        Self::Small,
+        Self::TooLarge,
+        Self::Spread,
+        Self::Cut,
+        Self::Aborted,
+    ];
+
+    /// Its name, as metrics have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resumed => "resumed",
+            Self::Thinned => "thinned",
+            Self::AppendTime => "append_time",
+            Self::Small => "small",
+            Self::TooLarge => "too_large",
+            Self::Spread => "spread",
+            Self::Cut => "cut",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// How many batches there were for each reason.
+#[derive(Debug, Default)]
+pub struct Fallbacks([AtomicU64; Fallback::ALL.len()]);
+
+impl Fallbacks {
+    /// One more.
+    pub fn count(&self, why: Fallback) {
+        self.0[why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many there were.
+    pub fn of(&self, why: Fallback) -> u64 {
+        self.0[why as usize].load(Relaxed)
+    }
+}
