@@ -111,7 +111,7 @@ impl DeadLetterProducer {
         let part = Part::In(OffsetRange { start: batch.range.start, end: batch.range.end });
         self.tickets += 1;
         self.under_way.insert(self.tickets, (letter, source, topic.name.clone()));
-        clients.writer.write(Write { ticket: self.tickets, batch: Arc::new(batch), part, topic });
+        clients.writer.write(Write { ticket: self.tickets, batch: Arc::new(batch), part, topic, heard: 0 });
     }
 
     fn answer(&self, letter: u64, partition: TopicPartition, outcome: Result<Arc<str>, Fault>) {

@@ -224,12 +224,14 @@ impl TargetProducer {
         feed.with_writer += 1;
         feed.quiet_since.get_or_insert_with(now);
         self.with_writer.tickets += 1;
-        writer.write(Write { ticket, batch: handed.batch.clone(), part, topic: feed.topic.clone() });
+        let (batch, topic) = (handed.batch.clone(), feed.topic.clone());
+        writer.write(Write { ticket, batch, part, topic, heard: self.heard });
     }
 
     /// The writer has done with a ticket, for better or worse.
     pub(super) fn written(&mut self, ticket: u64, refusals: &[Refusal], ctx: &mut Context<Self>) {
         self.answered += 1;
+        self.heard += u64::from(!refusals.is_empty());
         if let Some(partition) = self.envelopes.remove(&ticket) {
             return self.enveloped(&partition, refusals, ctx);
         }

@@ -270,7 +270,9 @@ impl TargetProducer {
         self.with_writer.tickets += 1;
         feed.diverting = Some(Diversion { positions: vec![position], ..diversion });
         self.envelopes.insert(self.tickets, partition.clone());
-        writer.write(Write { ticket: self.tickets, batch: Arc::new(batch), part: Part::In(range), topic });
+        let write =
+            Write { ticket: self.tickets, batch: Arc::new(batch), part: Part::In(range), topic, heard: self.heard };
+        writer.write(write);
     }
 
     /// The writer has done with an envelope.

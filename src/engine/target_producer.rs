@@ -109,6 +109,8 @@ pub struct TargetProducer {
     pub(super) tickets: u64,
     /// How often the target said something of what was handed over, for better or worse.
     pub(super) answered: u64,
+    /// Of how many of these something was refused.
+    pub(super) heard: u64,
     pub(super) silence: Silence,
     /// How often it had to leave the shared read in a row, and until when it keeps to its own.
     follows: Attempts,
@@ -135,6 +137,7 @@ impl TargetProducer {
             envelopes: HashMap::new(),
             tickets: 0,
             answered: 0,
+            heard: 0,
             silence: Silence::default(),
             follows: Attempts::default(),
             rests_until: Duration::ZERO,

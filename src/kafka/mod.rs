@@ -106,6 +106,9 @@ pub struct Write {
     pub part: Part,
     /// Where they go.
     pub topic: Arc<TargetTopic>,
+    /// Of how many writes it was known, when this one was made, that something of them was refused. A writer that keeps order strictly
+    /// gives back what was written without knowing of a refusal in its partition: it would overtake what was refused.
+    pub heard: u64,
 }
 
 /// Which records of a batch are to be written.

@@ -51,7 +51,7 @@ fn write(ticket: u64, count: i64, size: usize) -> Write {
     let batch = Arc::new(RecordBatch::new(from, range, Payload::Records(records), Box::new(Uncounted(u64::MAX))));
     let limits = crate::domain::limits::TopicLimits::default();
     let topic = TargetTopic { name: TOPIC.into(), partitions: 2, partitioning: Partitioning::Keep, limits };
-    Write { ticket, batch, part: Part::In(range), topic: Arc::new(topic) }
+    Write { ticket, batch, part: Part::In(range), topic: Arc::new(topic), heard: 0 }
 }
 
 fn write_events() -> (WriteSink, Receiver<WriteEvent>) {

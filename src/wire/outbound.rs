@@ -24,11 +24,18 @@ pub(super) struct Piece {
     sequence: Option<i32>,
     /// Whether it may be there already.
     uncertain: bool,
+    /// Of how many refusals its writer knew.
+    heard: u64,
 }
 
 impl Piece {
     pub(super) fn new(ticket: u64, batch: RawBatch, positions: Vec<std::ops::Range<u32>>) -> Self {
-        Self { ticket, batch, positions, sequence: None, uncertain: false }
+        Self { ticket, batch, positions, sequence: None, uncertain: false, heard: 0 }
+    }
+
+    /// Written by who knew of so many refusals.
+    pub(super) fn knowing(self, heard: u64) -> Self {
+        Self { heard, ..self }
     }
 }
 
@@ -55,7 +62,8 @@ enum Course {
     /// One batch after the other.
     #[default]
     Ahead,
-    /// Something has to be sent again: nothing else goes before all that is under way is answered.
+    /// Something has to be sent again, one batch at a time: a broker remembers the latest five only, and of one that may be there
+    /// already, it could not tell that it is once others have followed.
     Again,
     /// The same, and the numbers have to begin anew.
     Anew,
@@ -92,8 +100,10 @@ pub(super) struct Outbound {
     pub(super) listed: Option<BrokerId>,
     /// Whether brokers know the producer here, in its present epoch: one that does not takes any number for the first.
     proven: bool,
-    /// Something was refused: what was to come after it is not to overtake it.
-    hands_back: bool,
+    /// Writes of which something was refused here, and whose writer was not told yet.
+    untold: Vec<u64>,
+    /// Who writes has to know of so many refusals: else it would overtake what was refused.
+    told: u64,
 }
 
 impl Outbound {
@@ -127,8 +137,8 @@ impl Outbound {
             return None;
         }
         self.begin_anew_if_due(latest);
-        if self.course == Course::Again {
-            self.course = Course::Ahead;
+        if self.course == Course::Again && self.waiting.front().is_some_and(|piece| piece.sequence.is_none()) {
+            self.course = Course::Ahead; // all that was sent before is there
         }
         let identity = *self.identity.get_or_insert(latest);
         // before numbers can begin anew, only what may be there is asked for
@@ -175,7 +185,8 @@ impl Outbound {
             }
             Fate::Denied if piece.uncertain => {}
             Fate::Refused | Fate::Denied => {
-                (self.course, self.hands_back) = (Course::Anew, true);
+                self.course = Course::Anew;
+                self.untold.push(piece.ticket);
                 return Some(piece);
             }
             // an earlier attempt may have put it there
@@ -205,15 +216,25 @@ impl Outbound {
         self.waiting.insert(at, piece);
     }
 
-    /// Takes out what waits and certainly is not there, after something was refused: it would overtake that.
+    /// Takes out what waits and certainly is not there, and was written without knowing that something was refused: it would overtake
+    /// that.
     pub(super) fn hand_back(&mut self) -> Vec<Piece> {
-        if !self.hands_back {
-            return Vec::new();
+        let is_told = self.untold.is_empty();
+        let stays = |piece: &Piece| piece.uncertain || (is_told && piece.heard >= self.told);
+        let (waiting, back): (VecDeque<Piece>, VecDeque<Piece>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(stays);
+        self.waiting = waiting;
+        self.untold.extend(back.iter().map(|piece| piece.ticket));
+        back.into()
+    }
+
+    /// The writer of a write is told that something of it was refused, as the how manieth.
+    pub(super) fn told_of(&mut self, ticket: u64, number: u64) {
+        let before = self.untold.len();
+        self.untold.retain(|untold| *untold != ticket);
+        if self.untold.len() < before {
+            self.told = number;
         }
-        let (open, back) = std::mem::take(&mut self.waiting).into_iter().partition(|piece| piece.uncertain);
-        self.waiting = open;
-        self.hands_back = !self.is_idle();
-        Vec::from(back)
     }
 
     /// Takes everything out that waits: it can't be written. What may be there already stays, unless `gone` says that nothing is
@@ -225,6 +246,7 @@ impl Outbound {
         let (open, given_up): (VecDeque<Piece>, VecDeque<Piece>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|piece| piece.uncertain && !gone);
         self.waiting = open;
+        self.untold.extend(given_up.iter().map(|piece| piece.ticket));
         given_up.into()
     }
 }
@@ -289,7 +311,9 @@ mod tests {
         out.answered(1, Fate::Taken);
         out.lost();
         assert!(out.can_send(2), "the leader may be another one now");
-        assert_eq!(send(&mut out, id(0)), [(4, 0, 10), (5, 0, 20)]);
+        assert_eq!(send(&mut out, id(0)), [(4, 0, 10)], "one at a time");
+        assert!(out.answered(4, Fate::Taken).is_some());
+        assert_eq!(send(&mut out, id(0)), [(5, 0, 20)]);
     }
 
     #[test]
@@ -301,7 +325,10 @@ mod tests {
         assert!(out.answered(2, Fate::Unknown).is_none());
         assert!(out.answered(4, Fate::Again).is_none());
         assert!(out.answered(3, Fate::Again).is_none());
-        assert_eq!(send(&mut out, id(0)), [(5, 0, 0), (6, 0, 10), (7, 0, 20), (8, 0, 30)], "in the old order");
+        for (number, sequence) in [(5, 0), (6, 10), (7, 20), (8, 30)] {
+            assert_eq!(send(&mut out, id(0)), [(number, 0, sequence)], "in the old order");
+            assert!(out.answered(number, Fate::Taken).is_some());
+        }
     }
 
     #[test]
@@ -350,7 +377,13 @@ mod tests {
         assert!(out.answered(6, Fate::OutOfOrder).is_none());
         assert_eq!(back(&mut out), [3]);
         assert!(out.is_idle());
-        out.push(piece(7, 10));
+        for (told, ticket) in (1..).zip([1, 2, 6, 4, 5, 3]) {
+            out.push(piece(7, 10).knowing(told - 1));
+            assert_eq!(back(&mut out), [7], "of some, who wrote it did not know");
+            out.told_of(ticket, told);
+            out.told_of(7, told);
+        }
+        out.push(piece(8, 10).knowing(6));
         assert!(back(&mut out).is_empty());
     }
 

@@ -110,6 +110,8 @@ pub(super) struct Shared {
     pub(super) identity: Option<Identity>,
     pub(super) partitions: HashMap<TopicPartition, Outbound>,
     tickets: HashMap<u64, Ticket>,
+    /// How many writes were told to be refused, at least in part.
+    refusals: u64,
     pub(super) lines: HashMap<BrokerId, Rc<Line>>,
     /// Wakes who knows the leaders.
     pub(super) ask: Rc<tokio::sync::Notify>,
@@ -123,6 +125,8 @@ pub(super) type Writing = Rc<RefCell<Shared>>;
 struct Ticket {
     open: usize,
     refused: Vec<Refusal>,
+    /// Where something of it was refused.
+    refused_in: Vec<TopicPartition>,
 }
 
 impl Ticket {
@@ -145,6 +149,7 @@ impl Shared {
             identity: None,
             partitions: HashMap::new(),
             tickets: HashMap::new(),
+            refusals: 0,
             lines: HashMap::new(),
             ask: Rc::default(),
         }
@@ -153,7 +158,7 @@ impl Shared {
     /// Takes a write; says for which partitions.
     fn take(&mut self, write: &Write) -> Vec<TopicPartition> {
         let (pieces, impossible) = pieces(write, &self.counts);
-        let mut ticket = Ticket { open: pieces.len(), refused: Vec::new() };
+        let mut ticket = Ticket { open: pieces.len(), ..Ticket::default() };
         for (positions, why) in impossible {
             let fault = Fault::new(FaultClass::Record, format!("{}: {why}", write.batch.partition));
             ticket.refuse(positions.into_iter().flatten(), &fault);
@@ -162,30 +167,38 @@ impl Shared {
         let mut partitions: Vec<TopicPartition> = Vec::new();
         for (partition, piece) in pieces {
             let partition = TopicPartition::new(write.topic.name.clone(), partition);
-            self.partitions.entry(partition.clone()).or_default().push(piece);
+            self.partitions.entry(partition.clone()).or_default().push(piece.knowing(write.heard));
             if partitions.last() != Some(&partition) {
                 partitions.push(partition);
             }
         }
         self.finish_if_done(write.ticket);
+        partitions.iter().for_each(|partition| self.hand_back(partition));
         partitions
     }
 
     fn finish_if_done(&mut self, ticket: u64) {
         if self.tickets.get(&ticket).is_some_and(|ticket| ticket.open == 0)
-            && let Some(Ticket { mut refused, .. }) = self.tickets.remove(&ticket)
+            && let Some(Ticket { mut refused, refused_in, .. }) = self.tickets.remove(&ticket)
         {
             refused.sort_unstable_by_key(|refusal| refusal.position);
+            self.refusals += u64::from(!refused.is_empty());
+            for partition in refused_in {
+                if let Some(outbound) = self.partitions.get_mut(&partition) {
+                    outbound.told_of(ticket, self.refusals);
+                }
+            }
             (self.sink)(WriteEvent::Written { ticket, refused });
         }
     }
 
     /// A batch needs nothing more: it was taken, or `refused` for that reason.
-    fn done(&mut self, piece: &Piece, refused: Option<&Fault>) {
+    fn done(&mut self, partition: &TopicPartition, piece: &Piece, refused: Option<&Fault>) {
         if let Some(ticket) = self.tickets.get_mut(&piece.ticket) {
             ticket.open -= 1;
             if let Some(fault) = refused {
                 ticket.refuse(piece.positions.iter().cloned().flatten(), fault);
+                ticket.refused_in.push(partition.clone());
             }
         }
         self.finish_if_done(piece.ticket);
@@ -218,20 +231,25 @@ impl Shared {
     pub(super) fn refuse_all(&mut self, partition: &TopicPartition, fault: &Fault, gone: bool) {
         let given_up = self.partitions.get_mut(partition).map(|outbound| outbound.give_up(gone)).unwrap_or_default();
         for piece in given_up {
-            self.done(&piece, Some(fault));
+            self.done(partition, &piece, Some(fault));
         }
     }
 
     /// A broker has answered for a batch; says for how long the partition rests before it sends again.
     pub(super) fn answered(&mut self, partition: &TopicPartition, sent: u64, code: i16) -> Option<Duration> {
         let rest = self.answered_one(partition, sent, code);
+        self.hand_back(partition);
+        rest
+    }
+
+    /// Gives back what would overtake something that was refused.
+    fn hand_back(&mut self, partition: &TopicPartition) {
         let back = self.partitions.get_mut(partition).map(Outbound::hand_back).unwrap_or_default();
         let why = || format!("cluster {}: {partition}: what comes before was refused", self.access.alias);
         let fault = (!back.is_empty()).then(|| Fault::new(FaultClass::System, why()));
         for piece in back {
-            self.done(&piece, fault.as_ref());
+            self.done(partition, &piece, fault.as_ref());
         }
-        rest
     }
 
     fn answered_one(&mut self, partition: &TopicPartition, sent: u64, code: i16) -> Option<Duration> {
@@ -242,7 +260,7 @@ impl Shared {
         match piece {
             Some(piece) => {
                 let fault = (fate != Fate::Taken).then(fault);
-                self.done(&piece, fault.as_ref());
+                self.done(partition, &piece, fault.as_ref());
                 None
             }
             None => {
