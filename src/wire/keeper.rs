@@ -108,14 +108,27 @@ fn has_leader(writing: &Writing, access: &Access, partition: &TopicPartition) ->
     true
 }
 
-/// Asks for a producer's number.
+/// Asks for a producer's number. A cluster that has just started gives none for a moment: that is no trouble.
 async fn introduce(access: &Access, connection: &mut Connection) -> Result<Identity, Fault> {
+    const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+    const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    const ATTEMPTS: usize = 50;
     let version = connection.who().version(access, ApiKey::InitProducerId, 0, 4)?;
     let request = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000).with_transactional_id(None);
-    let answer = connection.call_plain(access, version, &request).await?;
-    if answer.error_code != 0 {
-        let why = format!("no producer id: {}", codes::text(answer.error_code));
-        return Err(access.fault(codes::class(answer.error_code), &connection.who().address, why));
+    let mut code = 0;
+    for _ in 0..ATTEMPTS {
+        let answer = connection.call_plain(access, version, &request).await?;
+        match answer.error_code {
+            0 => return Ok(Identity { producer_id: answer.producer_id.0, epoch: answer.producer_epoch }),
+            COORDINATOR_LOAD_IN_PROGRESS | COORDINATOR_NOT_AVAILABLE => runtime::rest(PAUSE).await,
+            _ => return Err(no_producer_id(access, connection, answer.error_code)),
+        }
+        code = answer.error_code;
     }
-    Ok(Identity { producer_id: answer.producer_id.0, epoch: answer.producer_epoch })
+    Err(no_producer_id(access, connection, code))
+}
+
+fn no_producer_id(access: &Access, connection: &Connection, code: i16) -> Fault {
+    let why = format!("no producer id: {}", codes::text(code));
+    access.fault(codes::class(code), &connection.who().address, why)
 }

@@ -22,6 +22,7 @@ use super::produce::{self, Outgoing, Part, VERSIONS};
 use super::runtime;
 use super::socket::Socket;
 use super::writer::{Writing, ends_producer, list, list_after};
+use crate::domain::bandwidth::Pace;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::codes;
@@ -35,17 +36,61 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// A connection that nothing goes over is closed after this long, before the broker does it.
 const IDLE: Duration = Duration::from_secs(240);
 
+/// How often it is looked whether a broker that has throttled allows more by now.
+const TICK: Duration = Duration::from_millis(250);
+
 /// Partitions with something for a broker, in the order of their turns.
-#[derive(Default)]
 pub(super) struct Line {
     partitions: RefCell<VecDeque<TopicPartition>>,
     filled: Notify,
     gone: Notify,
     /// Whether the broker has answered since it failed last.
     answered: Cell<bool>,
+    /// How fast it may go, as the broker's throttling teaches: what waits here was handed over before that was known.
+    pace: RefCell<Pace>,
+    since: Instant,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            partitions: RefCell::default(),
+            filled: Notify::new(),
+            gone: Notify::new(),
+            answered: Cell::default(),
+            pace: RefCell::default(),
+            since: Instant::now(),
+        }
+    }
 }
 
 impl Line {
+    /// By the pace's clock.
+    fn now(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// When the next request may go; nothing where it may go now.
+    fn quiet_until(&self) -> Option<Instant> {
+        let mut pace = self.pace.borrow_mut();
+        let now = self.now();
+        pace.sent(now, 0);
+        let wait = pace.wait(now);
+        (!wait.is_zero()).then(|| Instant::now() + wait.min(TICK))
+    }
+
+    /// So many bytes go now.
+    fn goes(&self, bytes: usize) {
+        let mut pace = self.pace.borrow_mut();
+        pace.take(self.now(), bytes as u64);
+        pace.sent(self.now(), bytes as u64);
+    }
+
+    /// How much may go at once.
+    fn part(&self) -> usize {
+        usize::try_from(self.pace.borrow().part()).unwrap_or(usize::MAX).min(FULL)
+    }
+
     pub(super) fn push(&self, partition: TopicPartition) {
         self.partitions.borrow_mut().push_back(partition);
         self.filled.notify_one();
@@ -144,8 +189,8 @@ struct Conversation<'a> {
     version: i16,
     outlet: WriteHalf<Socket>,
     asked: VecDeque<Asked>,
-    /// The broker wants quiet until then.
-    muted_until: Option<Instant>,
+    /// Whether the broker's last word was that it throttles.
+    is_throttled: bool,
 }
 
 /// Speaks with a broker until the connection is of no use any more.
@@ -155,7 +200,7 @@ async fn converse(writing: &Writing, broker: BrokerId, line: &Line, connection: 
     let version = who.version(&access, ApiKey::Produce, VERSIONS.0, VERSIONS.1)?;
     let (answers, listening) = listen(inlet);
     let mut conversation =
-        Conversation { writing, broker, line, who, version, outlet, asked: VecDeque::new(), muted_until: None };
+        Conversation { writing, broker, line, who, version, outlet, asked: VecDeque::new(), is_throttled: false };
     let ended = conversation.go_on(answers).await;
     listening.abort();
     if conversation.asked.is_empty() {
@@ -198,7 +243,7 @@ impl Conversation<'_> {
                 return Ok(()); // another one takes its place
             }
             self.send_what_can_be_sent().await?;
-            let muted = self.muted_until.filter(|until| *until > Instant::now());
+            let muted = self.line.quiet_until().filter(|_| !self.line.is_empty());
             let due = self.asked.front().map(|asked| asked.due);
             // who is told to hang up does so then, at the earliest
             let patient = self.asked.front().map(|asked| asked.since + ANSWER).filter(|until| *until > Instant::now());
@@ -231,8 +276,7 @@ impl Conversation<'_> {
     }
 
     async fn send_what_can_be_sent(&mut self) -> io::Result<()> {
-        let is_quiet = |until: Option<Instant>| until.is_some_and(|until| until > Instant::now());
-        while self.asked.len() < MOST_UNDER_WAY && !self.is_stale() && !is_quiet(self.muted_until) {
+        while self.asked.len() < MOST_UNDER_WAY && !self.is_stale() && self.line.quiet_until().is_none() {
             let Some(Composed { request, parts, number }) = self.compose() else { return Ok(()) };
             let patience = self.writing.borrow().access.patience;
             let since = Instant::now();
@@ -240,6 +284,7 @@ impl Conversation<'_> {
             // noted first: of what was sent in part, nobody knows what became
             self.asked.push_back(Asked { number, since, due, parts });
             self.writing.borrow().counts.moved(request.bytes());
+            self.line.goes(request.bytes());
             let sent = tokio::time::timeout(patience, request.send(&mut self.outlet)).await;
             sent.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it takes nothing"))??;
         }
@@ -278,7 +323,8 @@ impl Conversation<'_> {
             return None;
         };
         let mut shared = self.writing.borrow_mut();
-        while bytes < FULL
+        let full = self.line.part();
+        while bytes < full
             && let Some(partition) = self.line.pop()
         {
             let leads = shared.directory.leader(&partition).is_some_and(|leader| leader.broker == self.broker);
@@ -333,14 +379,10 @@ impl Conversation<'_> {
 
     /// A broker that throttles wants quiet for that long, and is told of as long as it does.
     fn heed(&mut self, throttle: Duration) {
-        let was_throttled = self.muted_until.is_some();
-        if !throttle.is_zero() {
-            self.muted_until = Some(Instant::now() + throttle);
-        } else if was_throttled {
-            self.muted_until = None;
-        } else {
-            return;
+        let was_throttled = std::mem::replace(&mut self.is_throttled, !throttle.is_zero());
+        if was_throttled || self.is_throttled {
+            self.line.pace.borrow_mut().throttled(self.line.now(), throttle);
+            self.writing.borrow().throttled(throttle);
         }
-        self.writing.borrow().throttled(throttle);
     }
 }

@@ -245,6 +245,7 @@ const REAL_TIME: &[(&str, &str)] = &[
     ("tests/support/watermarks.rs", "how long a watermark stands still is what it tells"),
     ("tests/end_to_end/outages.rs", "how long a broker stays down"),
     ("tests/telemetry/absent.rs", "how long the end of a process takes is what it tells"),
+    ("tests/wire/broker.rs", "an answer that takes its time is what it plays"),
     ("tests/chaos/load.rs", "how old its records are, which brokers look at"),
 ];
 
