@@ -7,7 +7,7 @@ use super::contender::Contender;
 use super::report::{Copies, Report};
 
 /// The picture's parts, in its own units: a column of names, and two of bars with their figures behind them.
-const NAMES: f64 = 176.0;
+const NAMES: f64 = 184.0;
 const BARS: f64 = 210.0;
 const FIGURE: f64 = 74.0;
 const MARGIN: f64 = 16.0;

@@ -34,8 +34,9 @@ impl Speaker {
     /// Into a topic.
     pub(crate) fn new(topic: &Topic) -> Self {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &topic.bootstrap).set("linger.ms", "0").set("enable.idempotence", "true");
-        config.set("socket.nagle.disable", "true");
+        config.set("bootstrap.servers", &topic.bootstrap).set("linger.ms", "0").set("socket.nagle.disable", "true");
+        // not idempotent: no more than five requests would be under way then, and each has one partition
+        config.set("enable.idempotence", "false").set("max.in.flight.requests.per.connection", "1000");
         Self { producer: config.create().unwrap(), topic: topic.name.clone() }
     }
 
