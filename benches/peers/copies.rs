@@ -85,6 +85,7 @@ fn copy(stage: &Stage, contender: Contender, data: DataSet, topic: &Topic, recor
     let before = stage.source.bytes_out(&topic.name);
     let (taken, records) = job.copy(records);
     let source_bytes = stage.source.bytes_out(&topic.name) - before;
-    job.count_and_clear();
+    job.count();
+    job.clear();
     Copied { taken, records, source_bytes }
 }

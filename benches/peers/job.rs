@@ -95,8 +95,8 @@ impl<'a> Job<'a> {
         Tethered::spawn(&command, &self.file("out"), &self.file("log"))
     }
 
-    /// Panics unless the copies are complete; deletes them, and what the contender has left.
-    pub(crate) fn count_and_clear(self) {
+    /// Panics unless the copies are complete.
+    pub(crate) fn count(&self) {
         for copy in &self.copies {
             let Topic { name, bootstrap } = copy;
             if self.contender.keeps_partitions() {
@@ -104,8 +104,12 @@ impl<'a> Job<'a> {
             } else {
                 assert_eq!(copy.end(), self.topic.end(), "{name} on {bootstrap} has not as many records as the source");
             }
-            copy.delete();
         }
+    }
+
+    /// Deletes the copies, and what the contender has left.
+    pub(crate) fn clear(self) {
+        self.copies.iter().for_each(Topic::delete);
         if matches!(self.contender, Contender::Mm2 | Contender::Mm2Tuned) {
             self.targets.iter().chain([self.source]).for_each(Mirror::sweep);
         }

@@ -36,7 +36,8 @@ pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
         let latencies = measure(&topic, &job.copies[0], window, Some(&mut process));
         drop(process);
         told(report, Some(contender), latencies);
-        job.count_and_clear();
+        job.count();
+        job.clear();
         topic.delete();
     }
 }

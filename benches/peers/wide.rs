@@ -16,24 +16,21 @@ use super::stage::Stage;
 /// How many partitions.
 pub(crate) const PARTITIONS: i32 = 1000;
 /// How many records each has at first.
-const RECORDS: usize = 10;
+const RECORDS: u32 = 10;
 /// How long what follows a copy may take until all is quiet.
 const SETTLE: Duration = seconds(5);
 const PATIENCE: Duration = seconds(180);
 
-/// Measures a broker by itself, and everybody who looks after many partitions.
+/// Measures a broker by itself, and everybody who looks after many partitions. All copy the same topic, and no topic is
+/// deleted: that would keep the brokers busy for a while.
 pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
     let (topic, speaker) = topic(stage);
-    let listener = listen(&topic);
-    report.wide.push(told(Wide { contender: None, idle: None, peak_memory: None, first: call(&speaker, &listener) }));
-    drop(listener);
-    topic.delete();
+    let first = call(&speaker, &listen(&topic));
+    report.wide.push(told(Wide { contender: None, idle: None, peak_memory: None, first }));
     for contender in arguments.among(&Contender::WIDE) {
-        let (topic, speaker) = self::topic(stage);
         let job = Job::new(contender, stage, &topic, 1, PARTITIONS);
         report.wide.push(told(measure(&job, &speaker, seconds(arguments.seconds))));
-        job.count_and_clear();
-        topic.delete();
+        job.count();
     }
 }
 
@@ -80,7 +77,7 @@ fn runs(process: &mut Tethered) {
 /// A consumer that has read all that is there.
 fn listen(topic: &Topic) -> Listener {
     let listener = Listener::new(topic, PARTITIONS);
-    listener.hear(usize::try_from(PARTITIONS).unwrap() * RECORDS, PATIENCE);
+    listener.hear(usize::try_from(topic.end()).unwrap(), PATIENCE);
     listener
 }
 
