@@ -1,20 +1,19 @@
 //! The contest: the brokers, the rounds, and the counting of what arrived.
 
-use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::json;
 
 use super::Arguments;
-use super::bare_pipe;
-use super::data::{DataSet, PARTITIONS};
-use super::measure::{Taken, measure};
+use super::common::data::{DataSet, PARTITIONS};
+use super::common::measure::{Taken, Timed, measure};
+use super::common::support::cluster::{Cluster, Options};
+use super::common::support::config::Config;
+use super::common::support::topic::Topic;
+use super::common::support::{run_folder, seconds};
+use super::common::{bare_pipe, unique};
 use super::report::{Fan, Figures, Report};
-use super::support::cluster::{Cluster, Options};
-use super::support::config::Config;
-use super::support::topic::Topic;
-use super::support::{run_folder, seconds};
 
 /// The brokers, and where the contenders' output goes.
 struct Field {
@@ -75,9 +74,12 @@ impl Field {
             to: target.bootstrap.clone(),
             to_topic: target.name.clone(),
             codec: data.codec().to_owned(),
+            linger_ms: bare_pipe::LINGER,
+            follow: false,
         };
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let taken = self.measure("bare pipe", command.args(arguments.words()));
+        let mut timed = Timed::new(std::env::current_exe().unwrap());
+        timed.command.args(arguments.words());
+        let taken = self.measure("bare pipe", timed);
         count(topic, &target);
         taken
     }
@@ -106,9 +108,9 @@ impl Field {
         config = config.route(&route, json!({ "from": "source", "topics": { "include": [topic.name] }, "to": to }));
         let file = self.folder.join(format!("{route}.yaml"));
         config.write(&file);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_anabranch"));
-        command.args(["run", "--until-caught-up", "--config"]).arg(&file).env_remove("RUST_LOG");
-        let taken = self.measure(&format!("anabranch, {} target(s)", targets.len()), &mut command);
+        let mut timed = Timed::new(env!("CARGO_BIN_EXE_anabranch"));
+        timed.command.args(["run", "--until-caught-up", "--config"]).arg(&file).env_remove("RUST_LOG");
+        let taken = self.measure(&format!("anabranch, {} target(s)", targets.len()), timed);
         for copy in &copies {
             count(topic, copy);
         }
@@ -129,16 +131,9 @@ impl Field {
         })
     }
 
-    fn measure(&self, who: &str, command: &mut Command) -> Taken {
-        let log = self.folder.join("contender.log");
-        // nobody pays for what the one before has left to be written to the disk
-        assert!(Command::new("sync").status().unwrap().success());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| measure(command)));
-        let taken = outcome.unwrap_or_else(|_| panic!("its log:\n{}", std::fs::read_to_string(&log).unwrap()));
-        let mebibytes = taken.peak_memory >> 20;
-        eprintln!("{who}: {:.2?} wall, {:.2?} CPU, {mebibytes} MiB", taken.wall, taken.cpu);
-        taken
+    fn measure(&self, who: &str, mut timed: Timed) -> Taken {
+        timed.command.stdin(Stdio::null()).stdout(Stdio::null());
+        measure(who, vec![timed], &self.folder.join("contender.log"))
     }
 }
 
@@ -146,10 +141,4 @@ impl Field {
 fn count(source: &Topic, copy: &Topic) {
     assert_eq!(copy.offsets(), source.offsets(), "{} is not what {} is", copy.name, source.name);
     copy.delete();
-}
-
-/// Every copy has a route of its own, or it would go on from the progress of the last.
-fn unique() -> u32 {
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }

@@ -6,21 +6,18 @@
 #![allow(clippy::unwrap_used, reason = "a comparison that can't be made ends with a panic")]
 #![allow(clippy::disallowed_methods, reason = "clocks are what this is about")]
 
-mod bare_pipe;
 mod contest;
-mod data;
-mod measure;
 mod report;
 
-#[allow(dead_code, unreachable_pub, clippy::all, clippy::pedantic, reason = "the tests' own; they use more of it")]
-#[path = "../../tests/support/mod.rs"]
-mod support;
+#[path = "../common/mod.rs"]
+mod common;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use data::DataSet;
+use common::bare_pipe;
+use common::data::DataSet;
 
 /// Compares anabranch with a bare librdkafka pipe on real Kafka brokers.
 #[derive(Debug, Parser)]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::data::DataSet;
-use super::measure::Taken;
+use super::common::data::{DataSet, PARTITIONS};
+use super::common::measure::Taken;
+use super::common::median;
 
 /// Records a second, of the pipe's: at least.
 const SPEED: f64 = 0.8;
@@ -26,10 +27,7 @@ impl Figures {
     }
 
     fn median(&self, figure: impl Fn(&Taken) -> f64) -> f64 {
-        let mut all: Vec<f64> = self.0.iter().map(figure).collect();
-        all.sort_by(f64::total_cmp);
-        let middle = all.len() / 2;
-        if all.len() % 2 == 1 { all[middle] } else { f64::midpoint(all[middle - 1], all[middle]) }
+        median(self.0.iter().map(figure))
     }
 
     /// Records a second.
@@ -130,7 +128,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} records per copy, {} partitions, medians", self.records, super::data::PARTITIONS)?;
+        writeln!(f, "{} records per copy, {} partitions, medians", self.records, PARTITIONS)?;
         writeln!(f, "| data | contender | records/s | CPU s per million | peak MiB |\n|---|---|---:|---:|---:|")?;
         let row = |f: &mut fmt::Formatter<'_>, data: &str, who: &str, figures: &Figures| {
             let (speed, work) = (figures.speed(self.records), figures.work(self.records));

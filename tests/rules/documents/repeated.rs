@@ -397,7 +397,7 @@ pub(super) const REPEATED: &[(&str, &str, &str, &str)] = &[
         "src/engine/refusals.rs",
         "const MOST_PARTS: usize = 256;",
     ),
-    ("README.md", "topics of 8 partitions", "benches/comparison/data.rs", "PARTITIONS: i32 = 8;"),
+    ("README.md", "topics of 8 partitions", "benches/common/data.rs", "PARTITIONS: i32 = 8;"),
     ("README.md", "frozen for 3 s", "benches/comparison/contest.rs", r#""2 targets, one frozen for 3 s""#),
     ("ARCHITECTURE.md", "`message.timeout.ms` is 0", "src/kafka/client.rs", r#".set("message.timeout.ms", "0")"#),
     ("ARCHITECTURE.md", "EOF events are on", "src/kafka/client.rs", r#".set("enable.partition.eof", "true")"#),

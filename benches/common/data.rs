@@ -21,6 +21,10 @@ pub(crate) enum DataSet {
     Random,
     /// JSON of 400 to 500 bytes with a key and a header, compressed by lz4.
     Json,
+    /// The same, compressed by zstd.
+    JsonZstd,
+    /// As `json`, but in batches of one to three records, as of a producer that waits for nothing.
+    Small,
 }
 
 impl DataSet {
@@ -29,6 +33,8 @@ impl DataSet {
         match self {
             Self::Random => "random",
             Self::Json => "json",
+            Self::JsonZstd => "json-zstd",
+            Self::Small => "small",
         }
     }
 
@@ -36,50 +42,71 @@ impl DataSet {
     pub(crate) const fn codec(self) -> &'static str {
         match self {
             Self::Random => "none",
-            Self::Json => "lz4",
+            Self::Json | Self::Small => "lz4",
+            Self::JsonZstd => "zstd",
         }
+    }
+
+    /// How many records it has where so many were asked for: small batches take long to write.
+    pub(crate) fn records(self, asked: u32) -> u32 {
+        if self == Self::Small { asked.div_ceil(5) } else { asked }
+    }
+
+    /// Whether its records have keys.
+    pub(crate) fn has_keys(self) -> bool {
+        self != Self::Random
     }
 
     /// Makes the source topic, and fills it.
     pub(crate) fn fill(self, source: &Cluster, records: u32) -> Topic {
         let topic = source.topic(self.name()).create(PARTITIONS);
-        let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-            .set("bootstrap.servers", source.bootstrap())
-            .set("enable.idempotence", "true")
-            .set("linger.ms", "50")
-            .set("batch.size", "131072")
-            .set("compression.codec", self.codec())
-            .create()
-            .unwrap();
+        let producers = self.producers(source);
         let mut random = Random(42);
         let (mut key, mut value) = (String::new(), Vec::new());
         for id in 0..records {
             self.value(id, &mut random, &mut value);
-            let partition = i32::try_from(id % PARTITIONS.unsigned_abs()).unwrap();
-            let mut record = BaseRecord::<str, [u8]>::to(self.name()).partition(partition).payload(&value);
-            record = record.timestamp(1_750_000_000_000 + i64::from(id));
-            if self == Self::Json {
+            let partition = id % PARTITIONS.unsigned_abs();
+            let mut record = BaseRecord::<str, [u8]>::to(self.name()).payload(&value);
+            record = record.partition(i32::try_from(partition).unwrap()).timestamp(1_750_000_000_000 + i64::from(id));
+            if self.has_keys() {
                 key.clear();
                 write!(key, "order-{}", id % 100_000).unwrap();
                 let header = Header { key: "trace-id", value: Some(&format!("{:016x}", random.next())) };
                 record = record.key(key.as_str()).headers(OwnedHeaders::new().insert(header));
             }
+            let producer = &producers[partition as usize % producers.len()];
             while let Err((error, back)) = producer.send(record) {
                 assert_eq!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
                 std::thread::sleep(Duration::from_millis(1));
                 record = back;
             }
         }
-        producer.flush(Duration::from_secs(60)).unwrap();
+        for producer in producers {
+            producer.flush(Duration::from_secs(120)).unwrap();
+        }
         assert_eq!(topic.end(), i64::from(records), "the source topic is not filled");
         topic
+    }
+
+    /// Those who take turns with the partitions; for small batches one of each size.
+    fn producers(self, source: &Cluster) -> Vec<ThreadedProducer<DefaultProducerContext>> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", source.bootstrap()).set("enable.idempotence", "true");
+        config.set("compression.codec", self.codec());
+        if self == Self::Small {
+            config.set("linger.ms", "0");
+            let sized = |records: u32| config.clone().set("batch.num.messages", records.to_string()).create().unwrap();
+            return (1..=3).map(sized).collect();
+        }
+        config.set("linger.ms", "50").set("batch.size", "131072");
+        vec![config.create().unwrap()]
     }
 
     fn value(self, id: u32, random: &mut Random, value: &mut Vec<u8>) {
         value.clear();
         match self {
             Self::Random => value.extend((0..64).flat_map(|_| random.next().to_le_bytes())),
-            Self::Json => value.extend_from_slice(order(id, random).as_bytes()),
+            Self::Json | Self::JsonZstd | Self::Small => value.extend_from_slice(order(id, random).as_bytes()),
         }
     }
 }

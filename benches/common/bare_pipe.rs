@@ -32,25 +32,32 @@ pub(crate) struct Arguments {
     /// How the target's batches are compressed.
     #[arg(long)]
     pub(crate) codec: String,
+    /// How long a batch waits for more records.
+    #[arg(long, default_value_t = LINGER)]
+    pub(crate) linger_ms: u32,
+    /// Goes on with what is written to the topic, until it is killed.
+    #[arg(long)]
+    pub(crate) follow: bool,
 }
+
+/// What suits a copy of all that is there.
+pub(crate) const LINGER: u32 = 10;
 
 impl Arguments {
     /// The words by which a process of this program becomes the pipe.
     pub(crate) fn words(&self) -> Vec<String> {
-        let words = [
-            "pipe",
-            "--from",
-            &self.from,
-            "--topic",
-            &self.topic,
-            "--to",
-            &self.to,
-            "--to-topic",
-            &self.to_topic,
-            "--codec",
-            &self.codec,
+        let linger = self.linger_ms.to_string();
+        let named = [
+            ("--from", &self.from),
+            ("--topic", &self.topic),
+            ("--to", &self.to),
+            ("--to-topic", &self.to_topic),
+            ("--codec", &self.codec),
+            ("--linger-ms", &linger),
         ];
-        words.map(str::to_owned).into()
+        let follow = self.follow.then_some("--follow");
+        let words = named.iter().flat_map(|(name, value)| [*name, value.as_str()]);
+        ["pipe"].into_iter().chain(words).chain(follow).map(str::to_owned).collect()
     }
 }
 
@@ -73,7 +80,7 @@ impl ProducerContext for Acknowledged {
 
 type Sink = ThreadedProducer<Acknowledged>;
 
-/// Copies all that the topic holds now.
+/// Copies all that the topic holds now, and what comes later where it follows.
 pub(crate) fn run(arguments: &Arguments) {
     let consumer = consumer(&arguments.from);
     let ends = assign(&consumer, &arguments.topic);
@@ -81,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) {
     let producer = producer(arguments, acknowledged.clone());
     let mut left = ends.iter().filter(|end| **end > 0).count();
     let mut sent = 0;
-    while left > 0 {
+    while arguments.follow || left > 0 {
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = message.unwrap();
         send(&producer, &arguments.to_topic, &message);
@@ -107,7 +114,7 @@ fn producer(arguments: &Arguments, acknowledged: Acknowledged) -> Sink {
     config.set("bootstrap.servers", &arguments.to);
     config.set("enable.idempotence", "true");
     config.set("acks", "all");
-    config.set("linger.ms", "10");
+    config.set("linger.ms", arguments.linger_ms.to_string());
     config.set("compression.codec", &arguments.codec);
     config.set("queue.buffering.max.messages", "200000");
     config.create_with_context(acknowledged).unwrap()

@@ -1,0 +1,91 @@
+//! Topics that are copied once, from their beginnings to their ends: to one target, and to three.
+
+use super::common::data::{DataSet, PARTITIONS};
+use super::common::measure::Taken;
+use super::common::support::topic::Topic;
+use super::contender::Contender;
+use super::job::Job;
+use super::report::{Copies, Report};
+use super::stage::Stage;
+use super::{Arguments, Scenario};
+
+/// The data sets that go to three targets.
+const FANNED: [DataSet; 2] = [DataSet::Random, DataSet::Json];
+
+/// What one copy took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copied {
+    /// Time, CPU and memory.
+    pub(crate) taken: Taken,
+    /// The records that were copied in that time, per target.
+    pub(crate) records: f64,
+    /// The bytes of the topic that the source sent.
+    pub(crate) source_bytes: i64,
+}
+
+/// Copies each data set.
+pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
+    for data in &arguments.data {
+        let fans = arguments.wants(Scenario::Three) && FANNED.contains(data);
+        if !fans && !arguments.wants(Scenario::One) {
+            continue;
+        }
+        let records = data.records(arguments.records);
+        eprintln!("{}: filling {records} records", data.name());
+        let topic = data.fill(&stage.source, records);
+        warm_up(stage, *data, &topic, records);
+        let mut contest = |contenders: &[Contender], targets| {
+            let copy = |contender| copy(stage, contender, *data, &topic, records, targets);
+            let found = rounds(contenders, arguments.rounds, copy);
+            report.copies.extend(found.into_iter().map(|(contender, rounds)| Copies {
+                data: *data,
+                contender,
+                targets,
+                rounds,
+            }));
+        };
+        if arguments.wants(Scenario::One) {
+            contest(&arguments.among(&Contender::ALL), 1);
+        }
+        if fans {
+            contest(&arguments.among(&Contender::FANNING), stage.targets.len());
+        }
+        topic.delete();
+    }
+}
+
+/// The brokers' Java is slow at first, and that is nobody's fault.
+fn warm_up(stage: &Stage, data: DataSet, topic: &Topic, records: u32) {
+    eprint!("warm-up: ");
+    copy(stage, Contender::Pipe, data, topic, records, stage.targets.len());
+}
+
+/// Everybody once per round. Who goes first changes, as who goes later finds warmer brokers.
+fn rounds(
+    contenders: &[Contender],
+    rounds: u32,
+    mut copy: impl FnMut(Contender) -> Copied,
+) -> Vec<(Contender, Vec<Copied>)> {
+    let mut found: Vec<(Contender, Vec<Copied>)> = contenders.iter().map(|who| (*who, Vec::new())).collect();
+    for round in 1..=rounds {
+        let mut turn: Vec<&mut (Contender, Vec<Copied>)> = found.iter_mut().collect();
+        if round % 2 == 0 {
+            turn.reverse();
+        }
+        for (contender, copies) in turn {
+            copies.push(copy(*contender));
+        }
+    }
+    found
+}
+
+fn copy(stage: &Stage, contender: Contender, data: DataSet, topic: &Topic, records: u32, targets: usize) -> Copied {
+    let mut job = Job::new(contender, stage, topic, targets, PARTITIONS);
+    (job.codec, job.keys) = (data.codec(), data.has_keys());
+    let before = stage.source.bytes_out(&topic.name);
+    let (taken, records) = job.copy(records);
+    let source_bytes = stage.source.bytes_out(&topic.name) - before;
+    job.count();
+    job.clear();
+    Copied { taken, records, source_bytes }
+}

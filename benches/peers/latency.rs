@@ -1,0 +1,111 @@
+//! The time from the producer at the source to the consumer at the target, at a steady rate.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::Arguments;
+use super::common::data::PARTITIONS;
+use super::common::support::process::Tethered;
+use super::common::support::topic::Topic;
+use super::common::support::{seconds, throughout};
+use super::common::unique;
+use super::contender::Contender;
+use super::job::Job;
+use super::probe::{Latencies, Listener, Speaker, now};
+use super::report::{Delay, Report};
+use super::stage::Stage;
+
+/// Between two records.
+const EVERY: Duration = Duration::from_millis(1);
+/// How long all runs before anything counts.
+const WARM_UP: Duration = seconds(10);
+/// How long the first record, and the last ones, may take: a Java process starts, and has a backlog then.
+const PATIENCE: Duration = seconds(120);
+
+/// Measures a broker by itself, and everybody between two.
+pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
+    let window = seconds(arguments.seconds);
+    let topic = topic(stage);
+    let latencies = measure(&topic, &topic, window, None);
+    told(report, None, latencies);
+    topic.delete();
+    for contender in arguments.among(&Contender::FOLLOWING) {
+        let topic = self::topic(stage);
+        let job = Job::new(contender, stage, &topic, 1, PARTITIONS);
+        let mut process = job.follow();
+        let latencies = measure(&topic, &job.copies[0], window, Some(&mut process));
+        drop(process);
+        told(report, Some(contender), latencies);
+        job.count();
+        job.clear();
+        topic.delete();
+    }
+}
+
+fn topic(stage: &Stage) -> Topic {
+    stage.source.topic(&format!("steady{}", unique())).create(PARTITIONS)
+}
+
+fn told(report: &mut Report, contender: Option<Contender>, latencies: Latencies) {
+    let delay = Delay { contender, latencies };
+    eprintln!(
+        "latency, {}: p50 {:.2} ms, p99 {:.2} ms",
+        delay.who(),
+        delay.latencies.within(500),
+        delay.latencies.within(990)
+    );
+    report.delays.push(delay);
+}
+
+/// Of the records that are written within the window. All that was written before and in it has to arrive.
+fn measure(from: &Topic, to: &Topic, window: Duration, mut process: Option<&mut Tethered>) -> Latencies {
+    let listener = Listener::new(to, PARTITIONS);
+    let mut runs = |time| {
+        throughout(time, || {
+            let ended = process.as_mut().and_then(|process| process.ended());
+            assert_eq!(ended, None, "the contender has ended");
+        });
+    };
+    let stop = AtomicBool::new(false);
+    let (begin, end, said, mut heard) = std::thread::scope(|scope| {
+        let speaking = scope.spawn(|| speak(from, &stop));
+        // it has to stop when the wait for its records fails
+        let _stop = OnDrop(&stop);
+        let first = listener.hear(1, PATIENCE);
+        runs(WARM_UP);
+        let begin = now();
+        runs(window);
+        let end = now();
+        stop.store(true, Ordering::Relaxed);
+        (begin, end, speaking.join().unwrap(), first)
+    });
+    heard.extend(listener.hear(said - heard.len(), PATIENCE));
+    Latencies::of(heard.into_iter().filter(|arrival| (begin..end).contains(&arrival.sent)))
+}
+
+/// Sets what it has when it goes.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Writes at the rate until it is stopped; how many records.
+fn speak(topic: &Topic, stop: &AtomicBool) -> usize {
+    let speaker = Speaker::new(topic);
+    let mut due = now();
+    let mut said = 0;
+    for partition in (0..PARTITIONS).cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        speaker.say(partition);
+        said += 1;
+        due += EVERY;
+        std::thread::sleep(due.saturating_sub(now()));
+    }
+    speaker.flush();
+    said
+}

@@ -1,0 +1,35 @@
+//! The brokers, and where the contenders' files go.
+
+use std::path::PathBuf;
+
+use super::common::support::cluster::{Cluster, Options};
+use super::common::support::run_folder;
+
+/// One source, and some targets.
+pub(crate) struct Stage {
+    /// What is read.
+    pub(crate) source: Cluster,
+    /// What is written to.
+    pub(crate) targets: Vec<Cluster>,
+    /// Configs and logs.
+    pub(crate) folder: PathBuf,
+}
+
+impl Stage {
+    /// Starts the brokers.
+    pub(crate) fn set(targets: usize) -> Self {
+        eprintln!("starting {} brokers", targets + 1);
+        let mut clusters = std::thread::scope(|scope| {
+            let names = ["source", "first", "second", "third"].into_iter().take(targets + 1);
+            let starting: Vec<_> = names.map(|name| scope.spawn(move || start(name))).collect();
+            starting.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        Self { source: clusters.remove(0), targets: clusters, folder: run_folder() }
+    }
+}
+
+fn start(name: &str) -> Cluster {
+    // topics that were deleted leave the disk at once
+    let properties = vec![("log.segment.delete.delay.ms".into(), "0".into())];
+    Cluster::start_with(name, &Options { properties, ..Options::default() })
+}
