@@ -173,7 +173,9 @@ impl Shared {
             }
         }
         self.finish_if_done(write.ticket);
-        partitions.iter().for_each(|partition| self.hand_back(partition));
+        for partition in &partitions {
+            self.hand_back(partition);
+        }
         partitions
     }
 

@@ -193,7 +193,7 @@ impl Served {
                     self.answer(number, api, version, &InitProducerIdResponse::default().with_producer_id(id))?;
                 }
                 ApiKey::Produce => {
-                    self.produce(number, version, &ProduceRequest::decode(&mut request, version).unwrap())?
+                    self.produce(number, version, &ProduceRequest::decode(&mut request, version).unwrap())?;
                 }
                 other => panic!("{other:?} was not expected"),
             }

@@ -1,4 +1,5 @@
 //! The writer that passes batches on, against brokers that follow a script: whatever they do, each record is written once, in order.
+#![allow(clippy::disallowed_methods, reason = "an answer that takes its time is what a broker plays here")]
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test fails by panicking, and nobody depends on it")]
 
 mod broker;
@@ -47,7 +48,9 @@ fn spec(brokers: &Brokers) -> ClusterSpec {
 /// A batch of a partition, with its values: `<ticket>.<n>`, but for those that are bad.
 fn batch(values: &[Vec<u8>]) -> RawBatch {
     let mut encoder = Encoder::new(Codec::Lz4);
-    values.iter().for_each(|value| encoder.push(1_700_000_000_000, None, Some(value), std::iter::empty()));
+    for value in values {
+        encoder.push(1_700_000_000_000, None, Some(value), std::iter::empty());
+    }
     encoder.finish().unwrap()
 }
 
@@ -181,7 +184,7 @@ fn compare(script: impl FnMut() -> Whim + Send + 'static, tickets: u64, mut seed
     let brokers = Brokers::start(script);
     let mut bench = Bench::new(&brokers);
     while bench.tickets < tickets || !bench.is_done() {
-        let partition = usize::try_from(random(&mut seed) % PARTITIONS.unsigned_abs() as u64).unwrap();
+        let partition = usize::try_from(random(&mut seed) % u64::from(PARTITIONS.unsigned_abs())).unwrap();
         if bench.tickets < tickets && bench.may_write(partition) {
             let with_bad = one_bad_in > 0 && random(&mut seed).is_multiple_of(one_bad_in);
             let count = 1 + usize::try_from(random(&mut seed) % 3).unwrap();
