@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::counts::Counts;
-use super::outbound::Piece;
+use super::piece::Piece;
 use crate::domain::batch::{Payload, Record, Records};
 use crate::domain::fallback::Fallback;
 use crate::domain::raw::{Raw, RawPart};

@@ -23,6 +23,7 @@ use super::runtime;
 use super::socket::Socket;
 use super::writer::{Writing, ends_producer, list, list_after};
 use crate::domain::bandwidth::Pace;
+use crate::domain::fallback::Fallback;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::codes;
@@ -334,6 +335,7 @@ impl Conversation<'_> {
             }
             if leads && let Some(sent) = outbound.send(self.broker, identity) {
                 bytes += sent.batch.total_bytes();
+                (0..sent.gathered).for_each(|_| shared.counts.fell_back(Fallback::Small));
                 taken.push((partition, sent));
             }
         }

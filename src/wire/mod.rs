@@ -18,6 +18,7 @@ mod keeper;
 mod line;
 mod metadata;
 mod outbound;
+mod piece;
 mod produce;
 pub mod reader;
 mod reading;

@@ -6,38 +6,14 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use super::directory::BrokerId;
+use super::piece::{Piece, gather};
 use crate::format::{Identity, RawBatch};
 
 /// A broker remembers so many batches of a producer in a partition: of more, it could not tell which it has.
 pub(super) const MOST_UNDER_WAY: usize = 5;
-
-/// A batch to be written, and whose it is.
-#[derive(Debug)]
-pub(super) struct Piece {
-    /// The write that it is a part of.
-    pub(super) ticket: u64,
-    pub(super) batch: RawBatch,
-    /// The positions of its records in what is written.
-    pub(super) positions: Vec<std::ops::Range<u32>>,
-    /// Its number, once it was sent.
-    sequence: Option<i32>,
-    /// Whether it may be there already.
-    uncertain: bool,
-    /// Of how many refusals its writer knew.
-    heard: u64,
-}
-
-impl Piece {
-    pub(super) fn new(ticket: u64, batch: RawBatch, positions: Vec<std::ops::Range<u32>>) -> Self {
-        Self { ticket, batch, positions, sequence: None, uncertain: false, heard: 0 }
-    }
-
-    /// Written by who knew of so many refusals.
-    pub(super) fn knowing(self, heard: u64) -> Self {
-        Self { heard, ..self }
-    }
-}
 
 /// What became of a batch that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +54,8 @@ pub(super) struct Sent {
     /// Under whose name it goes.
     pub(super) identity: Identity,
     pub(super) sequence: i32,
+    /// How many batches were put together for it.
+    pub(super) gathered: usize,
 }
 
 /// One partition's batches.
@@ -141,6 +119,7 @@ impl Outbound {
             self.course = Course::Ahead; // all that was sent before is there
         }
         let identity = *self.identity.get_or_insert(latest);
+        let gathered = if self.course == Course::Ahead { gather(&mut self.waiting, Instant::now()) } else { 0 };
         // before numbers can begin anew, only what may be there is asked for
         let open = self.waiting.iter().position(|piece| piece.uncertain).filter(|_| self.course == Course::Anew);
         let mut piece = self.waiting.remove(open.unwrap_or(0))?;
@@ -154,7 +133,7 @@ impl Outbound {
         self.broker = Some(broker);
         let batch = piece.batch.clone();
         self.under_way.push_back((self.sent, piece));
-        Some(Sent { number: self.sent, batch, identity, sequence })
+        Some(Sent { number: self.sent, batch, identity, sequence, gathered })
     }
 
     /// Where numbers have to begin anew, they do once nothing is under way and the fate of all that was sent is known.
@@ -186,7 +165,7 @@ impl Outbound {
             Fate::Denied if piece.uncertain => {}
             Fate::Refused | Fate::Denied => {
                 self.course = Course::Anew;
-                self.untold.push(piece.ticket);
+                self.untold.extend(piece.tickets());
                 return Some(piece);
             }
             // an earlier attempt may have put it there
@@ -224,7 +203,7 @@ impl Outbound {
         let (waiting, back): (VecDeque<Piece>, VecDeque<Piece>) =
             std::mem::take(&mut self.waiting).into_iter().partition(stays);
         self.waiting = waiting;
-        self.untold.extend(back.iter().map(|piece| piece.ticket));
+        self.untold.extend(back.iter().flat_map(Piece::tickets));
         back.into()
     }
 
@@ -246,7 +225,7 @@ impl Outbound {
         let (open, given_up): (VecDeque<Piece>, VecDeque<Piece>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|piece| piece.uncertain && !gone);
         self.waiting = open;
-        self.untold.extend(given_up.iter().map(|piece| piece.ticket));
+        self.untold.extend(given_up.iter().flat_map(Piece::tickets));
         given_up.into()
     }
 }
@@ -299,7 +278,7 @@ mod tests {
     fn batches_go_in_order_and_no_more_at_a_time_than_a_broker_remembers() {
         let mut out = outbound(7);
         assert_eq!(send(&mut out, id(0)), [(1, 0, 0), (2, 0, 10), (3, 0, 20), (4, 0, 30), (5, 0, 40)]);
-        assert_eq!(out.answered(1, Fate::Taken).unwrap().ticket, 1);
+        assert_eq!(out.answered(1, Fate::Taken).unwrap().parts[0].0, 1);
         assert_eq!(send(&mut out, id(0)), [(6, 0, 50)]);
         assert!(!out.can_send(2), "what is under way elsewhere could be overtaken");
     }
@@ -335,7 +314,7 @@ mod tests {
     fn after_a_refusal_numbers_begin_anew_once_all_else_is_settled() {
         let mut out = outbound(3);
         send(&mut out, id(0));
-        assert_eq!(out.answered(1, Fate::Refused).unwrap().ticket, 1);
+        assert_eq!(out.answered(1, Fate::Refused).unwrap().parts[0].0, 1);
         out.lost();
         // one of them may be there: it is asked for under its old number, alone
         assert_eq!(send(&mut out, id(1)), [(4, 0, 10)]);
@@ -369,7 +348,7 @@ mod tests {
         assert!(out.answered(1, Fate::Refused).is_some());
         assert!(out.answered(2, Fate::OutOfOrder).is_none());
         assert!(out.answered(3, Fate::Unknown).is_none());
-        let back = |out: &mut Outbound| out.hand_back().iter().map(|piece| piece.ticket).collect::<Vec<_>>();
+        let back = |out: &mut Outbound| out.hand_back().iter().flat_map(Piece::tickets).collect::<Vec<_>>();
         assert_eq!(back(&mut out), [2, 6]);
         assert!(out.answered(4, Fate::OutOfOrder).is_none() && out.answered(5, Fate::OutOfOrder).is_none());
         assert_eq!(back(&mut out), [4, 5]);
@@ -378,12 +357,12 @@ mod tests {
         assert_eq!(back(&mut out), [3]);
         assert!(out.is_idle());
         for (told, ticket) in (1..).zip([1, 2, 6, 4, 5, 3]) {
-            out.push(piece(7, 10).knowing(told - 1));
+            out.push(piece(7, 10).knowing(told - 1, u64::MAX));
             assert_eq!(back(&mut out), [7], "of some, who wrote it did not know");
             out.told_of(ticket, told);
             out.told_of(7, told);
         }
-        out.push(piece(8, 10).knowing(6));
+        out.push(piece(8, 10).knowing(6, u64::MAX));
         assert!(back(&mut out).is_empty());
     }
 

@@ -16,7 +16,8 @@ use super::cut::pieces;
 use super::directory::{BrokerId, Directory};
 use super::keeper;
 use super::line::{self, Line};
-use super::outbound::{Fate, Outbound, Piece};
+use super::outbound::{Fate, Outbound};
+use super::piece::Piece;
 use super::runtime;
 use crate::domain::fallback::Fallbacks;
 use crate::domain::fault::{Fault, FaultClass};
@@ -167,7 +168,10 @@ impl Shared {
         let mut partitions: Vec<TopicPartition> = Vec::new();
         for (partition, piece) in pieces {
             let partition = TopicPartition::new(write.topic.name.clone(), partition);
-            self.partitions.entry(partition.clone()).or_default().push(piece.knowing(write.heard));
+            self.partitions
+                .entry(partition.clone())
+                .or_default()
+                .push(piece.knowing(write.heard, write.topic.limits.max_bytes));
             if partitions.last() != Some(&partition) {
                 partitions.push(partition);
             }
@@ -196,14 +200,16 @@ impl Shared {
 
     /// A batch needs nothing more: it was taken, or `refused` for that reason.
     fn done(&mut self, partition: &TopicPartition, piece: &Piece, refused: Option<&Fault>) {
-        if let Some(ticket) = self.tickets.get_mut(&piece.ticket) {
-            ticket.open -= 1;
-            if let Some(fault) = refused {
-                ticket.refuse(piece.positions.iter().cloned().flatten(), fault);
-                ticket.refused_in.push(partition.clone());
+        for (number, positions) in &piece.parts {
+            if let Some(ticket) = self.tickets.get_mut(number) {
+                ticket.open -= 1;
+                if let Some(fault) = refused {
+                    ticket.refuse(positions.iter().cloned().flatten(), fault);
+                    ticket.refused_in.push(partition.clone());
+                }
             }
+            self.finish_if_done(*number);
         }
-        self.finish_if_done(piece.ticket);
     }
 
     /// The line of the broker that a partition waits for, where another one leads it now.

@@ -6,6 +6,7 @@ mod broker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -164,8 +165,8 @@ impl Bench {
         }
     }
 
-    fn may_write(&self, partition: usize) -> bool {
-        self.feeds[partition].back.is_empty() && self.feeds[partition].under_way < 8
+    fn may_write(&self, partition: usize, window: usize) -> bool {
+        self.feeds[partition].back.is_empty() && self.feeds[partition].under_way < window
     }
 
     fn is_done(&self) -> bool {
@@ -180,12 +181,23 @@ impl Bench {
 }
 
 /// Writes `tickets` to brokers that follow a script, and compares.
-fn compare(script: impl FnMut() -> Whim + Send + 'static, tickets: u64, mut seed: u64, one_bad_in: u64) {
+fn compare(script: impl FnMut() -> Whim + Send + 'static, tickets: u64, seed: u64, one_bad_in: u64) {
+    compare_within(8, script, tickets, seed, one_bad_in);
+}
+
+/// The same, with at most `window` writes under way to each partition.
+fn compare_within(
+    window: usize,
+    script: impl FnMut() -> Whim + Send + 'static,
+    tickets: u64,
+    mut seed: u64,
+    one_bad_in: u64,
+) {
     let brokers = Brokers::start(script);
     let mut bench = Bench::new(&brokers);
     while bench.tickets < tickets || !bench.is_done() {
         let partition = usize::try_from(random(&mut seed) % u64::from(PARTITIONS.unsigned_abs())).unwrap();
-        if bench.tickets < tickets && bench.may_write(partition) {
+        if bench.tickets < tickets && bench.may_write(partition, window) {
             let with_bad = one_bad_in > 0 && random(&mut seed).is_multiple_of(one_bad_in);
             let count = 1 + usize::try_from(random(&mut seed) % 3).unwrap();
             bench.write(partition, count, with_bad);
@@ -253,6 +265,21 @@ fn what_is_denied_for_a_moment_or_written_without_a_word_of_it_is_written_once()
 fn a_number_out_of_order_or_of_a_producer_that_nobody_knows_begins_anew() {
     const WHIMS: &[Whim] = &[Whim::Muddle(45), Whim::Muddle(59), Whim::Lie(46), Whim::LoseAnswer];
     each_seed(|seed| compare(now_and_then(WHIMS, 10, seed), 200, seed, 0));
+}
+
+#[test]
+fn what_waits_behind_slow_answers_goes_in_fewer_requests() {
+    const TICKETS: u64 = 600;
+    let requests = Arc::new(AtomicU64::new(0));
+    let counted = requests.clone();
+    let slow = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Whim::Late
+    };
+    compare_within(usize::MAX, slow, TICKETS, 7, 0);
+    // of a ticket's two batches on average, each would take a request, which it shares with one other partition at the most
+    let requests = requests.load(Ordering::Relaxed);
+    assert!(requests < TICKETS / 4, "{requests} requests");
 }
 
 #[test]
