@@ -1,5 +1,6 @@
 //! Why batches were not passed on as they are, and how many.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Why a batch of the source was not passed on as it is: opened and made anew, or, where it was aborted, left out.
@@ -64,5 +65,35 @@ impl Fallbacks {
     /// How many there were.
     pub fn of(&self, why: Fallback) -> u64 {
         self.0[why as usize].load(Relaxed)
+    }
+}
+
+impl fmt::Display for Fallbacks {
+    /// Those that there were, such as `small 12, aborted 3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let some = Fallback::ALL.into_iter().map(|why| (why, self.of(why))).filter(|(_, count)| *count > 0);
+        for (at, (why, count)) in some.enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{} {count}", why.name())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_counted_by_itself() {
+        let fallbacks = Fallbacks::default();
+        assert_eq!(fallbacks.to_string(), "");
+        for (times, why) in Fallback::ALL.into_iter().enumerate() {
+            (0..times).for_each(|_| fallbacks.count(why));
+        }
+        for (times, why) in (0..).zip(Fallback::ALL) {
+            assert_eq!(fallbacks.of(why), times);
+        }
+        assert!(fallbacks.to_string().starts_with("thinned 1, append_time 2, "));
     }
 }

@@ -162,7 +162,9 @@ impl Route {
         let read = &self.params.lasting.progress.read;
         let gaps = self.params.lasting.progress.gaps();
         let source_throttled_ms = self.reader.as_ref().map_or(0, |reader| reader.throttled_ms());
-        tracing::info!(route = %self.name(), records = read.records(), bytes = read.bytes(), source_throttled_ms, gaps, "source closed");
+        let fallbacks = &self.params.lasting.progress.fallbacks;
+        tracing::info!(route = %self.name(), records = read.records(), bytes = read.bytes(), source_throttled_ms, gaps,
+            %fallbacks, "source closed");
         for (index, plan) in self.params.plan.seated() {
             let Some(stats) = self.params.lasting.progress.targets.get(index) else { continue };
             let (written, tally) = (&stats.written, &stats.tally);

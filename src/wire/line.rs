@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use kafka_protocol::messages::{ApiKey, ProduceResponse, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
 use tokio::io::{ReadHalf, WriteHalf};
@@ -239,6 +240,8 @@ fn listen(mut inlet: Inlet<ReadHalf<Socket>>) -> (Answers, tokio::task::JoinHand
 
 impl Conversation<'_> {
     async fn go_on(&mut self, mut answers: Answers) -> io::Result<()> {
+        // of those who were told to hang up before there was this connection
+        let _ = self.line.gone.notified().now_or_never();
         loop {
             if self.is_stale() && self.asked.is_empty() {
                 return Ok(()); // another one takes its place
@@ -286,8 +289,18 @@ impl Conversation<'_> {
             self.asked.push_back(Asked { number, since, due, parts });
             self.writing.borrow().counts.moved(request.bytes());
             self.line.goes(request.bytes());
-            let sent = tokio::time::timeout(patience, request.send(&mut self.outlet)).await;
-            sent.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it takes nothing"))??;
+            let oldest = self.asked.front().map_or(since, |asked| asked.since);
+            let another_leads = async {
+                runtime::until(oldest + ANSWER).await;
+                self.line.gone.notified().await;
+            };
+            let takes_nothing = |what| Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            tokio::select! {
+                biased;
+                sent = request.send(&mut self.outlet) => sent,
+                () = another_leads => takes_nothing("it takes nothing, and another broker leads now"),
+                () = runtime::until(due) => takes_nothing("it takes nothing"),
+            }?;
         }
         Ok(())
     }

@@ -139,8 +139,15 @@ mod tests {
     #[test]
     fn what_has_a_number_or_is_large_or_was_written_knowing_less_stays_alone() {
         let large = vec![7; SMALL]; // of one value, and so small when it is compressed: this one is not
-        let noise: Vec<u8> =
-            (0..SMALL as u64 * 2).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0]).collect();
+        let mut random = 1_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random.to_le_bytes()[0]
+        })
+        .take(2 * SMALL)
+        .collect();
         assert!(piece(0, &[&noise]).batch.total_bytes() > SMALL && piece(0, &[&large]).batch.total_bytes() < SMALL);
         let spoil: [fn(&mut Piece); 3] =
             [|piece| piece.sequence = Some(5), |piece| piece.uncertain = true, |piece| piece.heard = 1];

@@ -28,6 +28,8 @@ use crate::plan::ClusterSpec;
 
 /// What waits first before it is sent again, and at the most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// What is refused for the moment so often in a row is trouble that is told.
+const TROUBLE: u32 = 5;
 /// A topic that is said not to be there for this long is not only young.
 pub(super) const MISSING: Duration = Duration::from_secs(30);
 
@@ -274,11 +276,13 @@ impl Shared {
             None => {
                 outbound.failures += 1;
                 tracing::debug!(cluster = %self.access.alias, %partition, code, "to be sent again: {}", codes::text(code));
-                if outbound.rests {
-                    return None;
+                let rest = BACKOFF.0.saturating_mul(1 << outbound.failures.min(6)).min(BACKOFF.1);
+                let rests = (!std::mem::replace(&mut outbound.rests, true)).then_some(rest);
+                if outbound.failures.is_multiple_of(TROUBLE) {
+                    let why = format!("cluster {}: {partition}: {}", self.access.alias, codes::text(code));
+                    self.trouble(Fault::new(FaultClass::System, why));
                 }
-                outbound.rests = true;
-                Some(BACKOFF.0.saturating_mul(1 << outbound.failures.min(6)).min(BACKOFF.1))
+                rests
             }
         }
     }

@@ -4,11 +4,13 @@ use serde_json::json;
 
 use crate::support::cluster::{Regions, regions};
 use crate::support::config::{Config, route_name};
-use crate::support::engine::Engine;
+use crate::support::engine::{Engine, Finished};
 use crate::support::ledger::Ledger;
+use crate::support::log::text;
 use crate::support::raw;
 use crate::support::records::{Bulk, Exact, noise};
 use crate::support::topic::Topic;
+use crate::support::{eventually, seconds};
 
 /// A config with one route that passes batches on.
 fn config(regions: &Regions, topic: &str, targets: &[&str]) -> Config {
@@ -16,12 +18,18 @@ fn config(regions: &Regions, topic: &str, targets: &[&str]) -> Config {
     Config::of(regions).fan_out("guangzhou", topic, targets).set(&route, "transfer", json!("passthrough"))
 }
 
-/// Copies all, and compares the ledgers.
-fn copy(regions: &Regions, source: &Topic) -> Topic {
-    Engine::run_until_caught_up(&config(regions, &source.name, &["shanghai"])).assert_bounded();
+/// Copies all, and compares the ledgers; also says what was not passed on as it is, and why.
+fn copy(regions: &Regions, source: &Topic) -> (Topic, String) {
+    let finished = Engine::run_until_caught_up(&config(regions, &source.name, &["shanghai"])).assert_bounded();
     let target = regions.shanghai.topic(&source.name);
     Ledger::compare(&source.committed_rows(), &target.all_rows()).assert_exact();
-    target
+    (target, fallbacks(&finished))
+}
+
+/// How many batches were not passed on as they are, by reason.
+fn fallbacks(finished: &Finished) -> String {
+    let log = finished.log();
+    text(log.with_message("source closed")[0], "fallbacks").to_owned()
 }
 
 #[test]
@@ -54,7 +62,8 @@ fn a_timestamp_of_zero_stays_as_it_is() {
     let regions = regions();
     let source = regions.guangzhou.topic("passthrough.zero").create(1);
     source.write(&[Exact { timestamp: 0, ..Exact::new(0, 1) }, Exact::new(0, 2)]);
-    let target = copy(&regions, &source);
+    let (target, fallbacks) = copy(&regions, &source);
+    assert_eq!(fallbacks, "");
     assert_eq!(target.records().iter().map(|record| record.timestamp).min(), Some(0));
 }
 
@@ -64,7 +73,8 @@ fn batches_with_the_brokers_timestamps_keep_them() {
     let stamped = json!({ "message.timestamp.type": "LogAppendTime" });
     let source = regions.guangzhou.topic("passthrough.stamped").create_with(2, &stamped);
     source.fill(5_000, Bulk { codec: "lz4", mixed: true, ..Bulk::over(2) });
-    copy(&regions, &source);
+    let (_, fallbacks) = copy(&regions, &source);
+    assert!(fallbacks.starts_with("append_time "), "{fallbacks}");
 }
 
 #[test]
@@ -76,7 +86,8 @@ fn a_copy_that_begins_in_the_middle_of_a_batch_has_each_record_once() {
     let middle = raw::batches(&source, 0)[2].header().base_offset + 7;
     source.set_watermark(&route, "shanghai", 0, middle);
     let target = regions.shanghai.topic(&source.name).create(1);
-    Engine::run_until_caught_up(&config(&regions, &source.name, &["shanghai"])).assert_bounded();
+    let finished = Engine::run_until_caught_up(&config(&regions, &source.name, &["shanghai"])).assert_bounded();
+    assert_eq!(fallbacks(&finished), "resumed 1");
     let written = source.records();
     assert_eq!(target.records(), &written[usize::try_from(middle).unwrap()..]);
 }
@@ -89,7 +100,8 @@ fn batches_larger_than_a_target_takes_are_cut() {
     source.write(&[Exact::new(0, 9_000).value(&noise(9_000))]);
     let small = json!({ "max.message.bytes": "10000" });
     let target = regions.shanghai.topic(&source.name).create_with(1, &small);
-    copy(&regions, &source);
+    let (_, fallbacks) = copy(&regions, &source);
+    assert!(fallbacks.starts_with("too_large "), "{fallbacks}");
     assert!(raw::batches(&target, 0).iter().all(|batch| batch.total_bytes() <= 10_000));
 }
 
@@ -100,7 +112,45 @@ fn small_batches_are_put_together() {
     for id in 0..40 {
         source.write(&[Exact::new(0, id).value(b"one by one")]);
     }
-    let target = copy(&regions, &source);
+    let (target, fallbacks) = copy(&regions, &source);
+    assert!(fallbacks.starts_with("small "), "{fallbacks}");
     let (written, arrived) = (raw::batches(&source, 0).len(), raw::batches(&target, 0).len());
     assert!(written == 40 && arrived < 10, "{written} batches became {arrived}");
+}
+
+#[test]
+fn what_compaction_has_left_arrives_with_all_its_holes() {
+    let regions = regions();
+    let cleaned = json!({
+        "cleanup.policy": "compact", "segment.ms": "500", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "0",
+    });
+    let source = regions.guangzhou.topic("passthrough.compacted").create_with(1, &cleaned);
+    // all but each seventh have the same key, so that what is left of a batch lies apart
+    let key = |id: i64| if id % 7 == 0 { format!("key-{id}") } else { "same".to_owned() };
+    let records: Vec<Exact> = (0..2_000).map(|id| Exact::new(0, id).key(key(id).as_bytes()).value(b"v")).collect();
+    source.write(&records);
+    let mut rolls = 2_000;
+    // a segment is closed by what comes after it; a record for that, of a key of its own, until all before it is cleaned
+    eventually(seconds(90), "the cleaner has been there", || {
+        rolls += 1;
+        source.write(&[Exact::new(0, rolls).key(format!("roll-{rolls}").as_bytes())]);
+        let left = source.committed_rows();
+        left.iter().filter(|row| row.id < 2_000).count() == 287
+    });
+    let batches = raw::batches(&source, 0);
+    assert!(batches.iter().any(|batch| !batch.header().is_dense()), "no batch has a hole");
+    let (_, fallbacks) = copy(&regions, &source);
+    assert!(fallbacks.contains("thinned "), "{fallbacks}");
+}
+
+#[test]
+fn what_was_aborted_is_left_out() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("passthrough.aborted").create(2);
+    for (end, first_id) in ["abort", "commit", "abort", "commit"].into_iter().zip((0..).step_by(1_000)) {
+        source.fill(1_000, Bulk { transaction: Some(end), codec: "lz4", ..Bulk::over(2).numbered_from(first_id) });
+    }
+    let (target, fallbacks) = copy(&regions, &source);
+    assert_eq!(target.end(), 2_000);
+    assert!(fallbacks.contains("aborted "), "{fallbacks}");
 }
