@@ -110,7 +110,7 @@ mod tests {
         for value in values {
             encoder.push(1, None, Some(value), std::iter::empty());
         }
-        let positions = vec![0..u32::try_from(values.len()).unwrap()];
+        let positions = vec![0..1, 1..u32::try_from(values.len()).unwrap()];
         Piece::new(ticket, encoder.finish().unwrap(), positions).knowing(0, 1 << 20)
     }
 
@@ -133,7 +133,7 @@ mod tests {
         assert!(waiting.is_empty());
         assert_eq!(values(&one), [b"a", b"b"].repeat(6).iter().map(|value| value.to_vec()).collect::<Vec<_>>());
         assert_eq!(one.tickets().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
-        assert!(one.parts.iter().all(|(_, positions)| *positions == [0..2]));
+        assert!(one.parts.iter().all(|(_, positions)| *positions == [0..1, 1..2]));
     }
 
     #[test]
