@@ -95,15 +95,20 @@ impl<'a> Job<'a> {
         Tethered::spawn(&command, &self.file("out"), &self.file("log"))
     }
 
-    /// Panics unless the copies are complete.
+    /// Panics unless the copies have as many records as the source, in every partition where the contender keeps those.
     pub(crate) fn count(&self) {
+        let ends = |topic: &Topic| -> Vec<i64> {
+            let offsets = topic.offsets();
+            let ends = offsets.values().map(|(_, end)| *end);
+            if self.contender.keeps_partitions() { ends.collect() } else { vec![ends.sum()] }
+        };
+        let source = ends(self.topic);
         for copy in &self.copies {
-            let Topic { name, bootstrap } = copy;
-            if self.contender.keeps_partitions() {
-                assert_eq!(copy.offsets(), self.topic.offsets(), "{name} on {bootstrap} is not what the source is");
-            } else {
-                assert_eq!(copy.end(), self.topic.end(), "{name} on {bootstrap} has not as many records as the source");
-            }
+            let found = ends(copy);
+            let at = source.iter().zip(&found).position(|(source, copy)| source != copy);
+            let differ = at.map(|at| format!("{} instead of {} records, first of all in {at}", found[at], source[at]));
+            assert_eq!(differ, None, "{} on {} is no copy by {}", copy.name, copy.bootstrap, self.contender.name());
+            assert_eq!(found.len(), source.len(), "{} on {} has other partitions", copy.name, copy.bootstrap);
         }
     }
 

@@ -29,7 +29,9 @@ impl Stage {
 }
 
 fn start(name: &str) -> Cluster {
-    // topics that were deleted leave the disk at once
-    let properties = vec![("log.segment.delete.delay.ms".into(), "0".into())];
+    // topics that were deleted leave the disk at once; and a broker that is busy is no reason to put members out of their
+    // groups, so they have Kafka's own time
+    let settings = [("log.segment.delete.delay.ms", "0"), ("group.consumer.session.timeout.ms", "45000")];
+    let properties = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     Cluster::start_with(name, &Options { properties, ..Options::default() })
 }
