@@ -14,7 +14,7 @@ use super::common::support::topic::Topic;
 use super::common::unique;
 use super::contender::Contender;
 use super::mirror::Mirror;
-use super::stage::Stage;
+use super::stage::{Stage, create};
 
 /// Between records, and between a key and its value, where kcat tells them by what stands there. 512 random bytes have the
 /// former somewhere in a million of them with a probability of 10⁻¹⁰; JSON has neither.
@@ -57,7 +57,7 @@ impl<'a> Job<'a> {
             _ => format!("{}.{number}", topic.name),
         };
         let targets = &stage.targets[..targets];
-        let copies = targets.iter().map(|target| target.topic(&name).create(partitions)).collect();
+        let copies = targets.iter().map(|target| create(target.topic(&name), partitions)).collect();
         Self {
             contender,
             topic,
