@@ -51,7 +51,7 @@ impl Speaker {
 
     /// Waits until all is acknowledged.
     pub(crate) fn flush(&self) {
-        self.producer.flush(seconds(60)).unwrap();
+        self.producer.flush(seconds(180)).unwrap();
     }
 }
 
