@@ -14,7 +14,7 @@ use super::common::support::topic::Topic;
 use super::common::unique;
 use super::contender::Contender;
 use super::mirror::Mirror;
-use super::stage::Stage;
+use super::stage::{Stage, create};
 
 /// Between records, and between a key and its value, where kcat tells them by what stands there. 512 random bytes have the
 /// former somewhere in a million of them with a probability of 10⁻¹⁰; JSON has neither.
@@ -57,7 +57,7 @@ impl<'a> Job<'a> {
             _ => format!("{}.{number}", topic.name),
         };
         let targets = &stage.targets[..targets];
-        let copies = targets.iter().map(|target| target.topic(&name).create(partitions)).collect();
+        let copies = targets.iter().map(|target| create(target.topic(&name), partitions)).collect();
         Self {
             contender,
             topic,
@@ -95,15 +95,20 @@ impl<'a> Job<'a> {
         Tethered::spawn(&command, &self.file("out"), &self.file("log"))
     }
 
-    /// Panics unless the copies are complete.
+    /// Panics unless the copies have as many records as the source, in every partition where the contender keeps those.
     pub(crate) fn count(&self) {
+        let ends = |topic: &Topic| -> Vec<i64> {
+            let offsets = topic.offsets();
+            let ends = offsets.values().map(|(_, end)| *end);
+            if self.contender.keeps_partitions() { ends.collect() } else { vec![ends.sum()] }
+        };
+        let source = ends(self.topic);
         for copy in &self.copies {
-            let Topic { name, bootstrap } = copy;
-            if self.contender.keeps_partitions() {
-                assert_eq!(copy.offsets(), self.topic.offsets(), "{name} on {bootstrap} is not what the source is");
-            } else {
-                assert_eq!(copy.end(), self.topic.end(), "{name} on {bootstrap} has not as many records as the source");
-            }
+            let found = ends(copy);
+            let at = source.iter().zip(&found).position(|(source, copy)| source != copy);
+            let differ = at.map(|at| format!("{} instead of {} records, first of all in {at}", found[at], source[at]));
+            assert_eq!(differ, None, "{} on {} is no copy by {}", copy.name, copy.bootstrap, self.contender.name());
+            assert_eq!(found.len(), source.len(), "{} on {} has other partitions", copy.name, copy.bootstrap);
         }
     }
 

@@ -1,9 +1,17 @@
 //! The brokers, and where the contenders' files go.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use super::common::support::agent::try_ask;
 use super::common::support::cluster::{Cluster, Options};
-use super::common::support::run_folder;
+use super::common::support::topic::Topic;
+use super::common::support::{run_folder, seconds, within_at};
+
+/// How long a broker may take to have a leader for each of many partitions.
+const PATIENCE: Duration = seconds(180);
 
 /// One source, and some targets.
 pub(crate) struct Stage {
@@ -29,7 +37,25 @@ impl Stage {
 }
 
 fn start(name: &str) -> Cluster {
-    // topics that were deleted leave the disk at once
-    let properties = vec![("log.segment.delete.delay.ms".into(), "0".into())];
+    // topics that were deleted leave the disk at once; and a broker that is busy is no reason to put members out of their
+    // groups, so they have Kafka's own time
+    let settings = [("log.segment.delete.delay.ms", "0"), ("group.consumer.session.timeout.ms", "45000")];
+    let properties = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     Cluster::start_with(name, &Options { properties, ..Options::default() })
+}
+
+/// Makes a topic, and waits until all of it can be asked; a busy broker takes its time for many partitions.
+pub(crate) fn create(topic: Topic, partitions: i32) -> Topic {
+    let named = json!({ "bootstrap": topic.bootstrap, "topic": topic.name });
+    let mut order = named.clone();
+    (order["partitions"], order["configs"]) = (json!(partitions), json!({}));
+    if let Err(error) = try_ask("create_topic", order) {
+        let all = usize::try_from(partitions).unwrap();
+        let ready = within_at(seconds(1), PATIENCE, || {
+            let offsets = try_ask("offsets", named.clone()).ok();
+            offsets.as_ref().and_then(Value::as_object).filter(|offsets| offsets.len() == all).map(|_| ())
+        });
+        assert!(ready.is_some(), "{} was not created: {error}", topic.name);
+    }
+    topic
 }

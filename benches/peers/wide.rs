@@ -11,7 +11,7 @@ use super::contender::Contender;
 use super::job::Job;
 use super::probe::{Latencies, Listener, Speaker};
 use super::report::{Report, Wide};
-use super::stage::Stage;
+use super::stage::{Stage, create};
 
 /// How many partitions.
 pub(crate) const PARTITIONS: i32 = 1000;
@@ -43,7 +43,7 @@ fn told(wide: Wide) -> Wide {
 /// The topic with its first records, and who wrote them: connected, and known to all partitions.
 fn topic(stage: &Stage) -> (Topic, Speaker) {
     eprintln!("{PARTITIONS} partitions: filling");
-    let topic = stage.source.topic(&format!("wide{}", unique())).create(PARTITIONS);
+    let topic = create(stage.source.topic(&format!("wide{}", unique())), PARTITIONS);
     let speaker = Speaker::new(&topic);
     for _ in 0..RECORDS {
         (0..PARTITIONS).for_each(|partition| speaker.say(partition));
