@@ -10,7 +10,7 @@ use crate::support::log::text;
 use crate::support::raw;
 use crate::support::records::{Bulk, Exact, noise};
 use crate::support::topic::Topic;
-use crate::support::{eventually, seconds};
+use crate::support::{seconds, within_at};
 
 /// A config with one route that passes batches on.
 fn config(regions: &Regions, topic: &str, targets: &[&str]) -> Config {
@@ -129,14 +129,12 @@ fn what_compaction_has_left_arrives_with_all_its_holes() {
     let key = |id: i64| if id % 7 == 0 { format!("key-{id}") } else { "same".to_owned() };
     let records: Vec<Exact> = (0..2_000).map(|id| Exact::new(0, id).key(key(id).as_bytes()).value(b"v")).collect();
     source.write(&records);
-    let mut rolls = 2_000;
-    // a segment is closed by what comes after it; a record for that, of a key of its own, until all before it is cleaned
-    eventually(seconds(90), "the cleaner has been there", || {
-        rolls += 1;
-        source.write(&[Exact::new(0, rolls).key(format!("roll-{rolls}").as_bytes())]);
-        let left = source.committed_rows();
-        left.iter().filter(|row| row.id < 2_000).count() == 287
-    });
+    // a segment is closed by a record that is later than its first one by what its records say
+    let later = Exact::new(0, 2_000).key(b"later").value(b"v");
+    source.write(&[Exact { timestamp: later.timestamp + 3_600_000, ..later }]);
+    let left = || source.committed_rows().iter().filter(|row| row.id < 2_000).count();
+    let cleaned = within_at(seconds(1), seconds(90), || (left() == 287).then_some(()));
+    assert!(cleaned.is_some(), "the cleaner has left {}", left());
     let batches = raw::batches(&source, 0);
     assert!(batches.iter().any(|batch| !batch.header().is_dense()), "no batch has a hole");
     let (_, fallbacks) = copy(&regions, &source);
