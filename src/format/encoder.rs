@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 
 use super::header::COUNTED;
-use super::{Codec, HEADER_BYTES, Header, MOST, RawBatch, compression};
+use super::{Codec, HEADER_BYTES, Header, MOST, Malformed, RawBatch, compression};
 
 /// Why no batch could be made of records.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,11 @@ impl Encoder {
     /// Without records.
     pub fn new(codec: Codec) -> Self {
         Self { codec, records: Vec::new(), count: 0, base_timestamp: -1, max_timestamp: -1 }
+    }
+
+    /// Adds all records of a batch. Where it can't be opened, some of them may have been added.
+    pub fn push_all(&mut self, batch: &RawBatch) -> Result<(), Malformed> {
+        batch.decode(|record| self.push(record.timestamp, record.key, record.value, record.headers()))
     }
 
     /// Adds a record. Its headers are gone through twice.

@@ -12,6 +12,15 @@ impl fmt::Display for Strange {
     }
 }
 
+/// An answer of which one byte is another, and the same cut off: whoever reads answers has to bear both.
+#[cfg(test)]
+pub(super) fn damaged(mut answer: Vec<u8>, at: usize, with: u8, end: usize) -> [Vec<u8>; 2] {
+    let at = at % answer.len();
+    answer[at] = with;
+    let cut = answer[..end.min(answer.len())].to_vec();
+    [answer, cut]
+}
+
 type Parsed<T> = Result<T, Strange>;
 
 /// Where in an answer we are.

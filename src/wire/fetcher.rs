@@ -124,8 +124,7 @@ async fn fetch_once(
     let (inlet, outlet, who) = connection.parts();
     let mut request = BytesMut::new();
     let asked = who.begin(API, version, &mut request);
-    let list: Vec<Wanted> = wanted.iter().map(|(_, wanted)| wanted.clone()).collect();
-    let changes = session.changes(&list, version, round);
+    let changes = session.changes(wanted.iter().map(|(_, wanted)| wanted), version, round);
     encode(&changes, terms, version, &mut request).map_err(|what| failed(io::Error::other(what)))?;
     close(&mut request, 0);
     let topics = topics(wanted, version);

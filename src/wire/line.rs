@@ -37,7 +37,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const ANSWER: Duration = Duration::from_secs(5);
 /// A connection that nothing goes over is closed after this long, before the broker does it.
 const IDLE: Duration = Duration::from_secs(240);
-
 /// How often it is looked whether a broker that has throttled allows more by now.
 const TICK: Duration = Duration::from_millis(250);
 

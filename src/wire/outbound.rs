@@ -121,7 +121,8 @@ impl Outbound {
         let identity = *self.identity.get_or_insert(latest);
         let gathered = if self.course == Course::Ahead { gather(&mut self.waiting, Instant::now()) } else { 0 };
         // before numbers can begin anew, only what may be there is asked for
-        let open = self.waiting.iter().position(|piece| piece.uncertain).filter(|_| self.course == Course::Anew);
+        let is_open = |piece: &Piece| piece.uncertain;
+        let open = if self.course == Course::Anew { self.waiting.iter().position(is_open) } else { None };
         let mut piece = self.waiting.remove(open.unwrap_or(0))?;
         let count = piece.batch.header().count;
         let sequence = *piece.sequence.get_or_insert_with(|| {
@@ -138,9 +139,9 @@ impl Outbound {
 
     /// Where numbers have to begin anew, they do once nothing is under way and the fate of all that was sent is known.
     fn begin_anew_if_due(&mut self, latest: Identity) {
-        let known = self.identity.is_none_or(|identity| identity != latest);
-        let due = self.under_way.is_empty() && self.waiting.iter().all(|piece| !piece.uncertain);
-        if self.course == Course::Anew && due && known {
+        let is_known = |outbound: &Self| outbound.waiting.iter().all(|piece| !piece.uncertain);
+        let due = self.course == Course::Anew && self.under_way.is_empty() && self.identity != Some(latest);
+        if due && is_known(self) {
             self.course = Course::Ahead;
             self.identity = Some(latest);
             (self.next, self.proven) = (0, false);
@@ -198,6 +199,9 @@ impl Outbound {
     /// Takes out what waits and certainly is not there, and was written without knowing that something was refused: it would overtake
     /// that.
     pub(super) fn hand_back(&mut self) -> Vec<Piece> {
+        if self.untold.is_empty() && self.told == 0 {
+            return Vec::new(); // nothing was ever refused here
+        }
         let is_told = self.untold.is_empty();
         let stays = |piece: &Piece| piece.uncertain || (is_told && piece.heard >= self.told);
         let (waiting, back): (VecDeque<Piece>, VecDeque<Piece>) =

@@ -93,10 +93,7 @@ fn together<'a>(pieces: impl Iterator<Item = &'a Piece>) -> Option<RawBatch> {
     let mut pieces = pieces.peekable();
     let mut encoder = Encoder::new(pieces.peek()?.codec()?);
     for piece in pieces {
-        let opened = piece.batch.decode(|record| {
-            encoder.push(record.timestamp, record.key, record.value, record.headers());
-        });
-        opened.ok()?;
+        encoder.push_all(&piece.batch).ok()?;
     }
     encoder.finish().ok()
 }

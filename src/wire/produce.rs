@@ -145,6 +145,7 @@ fn partition(answer: &mut Cursor<'_>, version: i16) -> Result<(i32, i16), Strang
 
 #[cfg(test)]
 mod tests {
+    use super::super::cursor::damaged;
     use super::*;
     use kafka_protocol::messages::produce_response::{
         BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
@@ -186,12 +187,9 @@ mod tests {
         fn a_damaged_answer_is_an_answer_or_an_error(
             at in 0..200_usize, with in any::<u8>(), end in 0..200_usize, version in VERSIONS.0..=VERSIONS.1,
         ) {
-            let mut answer = encoded(version);
-            let at = at % answer.len();
-            answer[at] = with;
-            let _ = read(&answer, version);
-            answer.truncate(end);
-            let _ = read(&answer, version);
+            for answer in damaged(encoded(version), at, with, end) {
+                let _ = read(&answer, version);
+            }
         }
     }
 }

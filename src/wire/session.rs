@@ -34,29 +34,32 @@ pub(super) struct Changes {
 impl Session {
     /// What has to be said so that the broker has all of `wanted` in mind, and nothing else. Who comes first changes from `round` to
     /// round where it is told everything: only the first is sure to get a batch that is larger than its share.
-    pub(super) fn changes(&mut self, wanted: &[Wanted], version: i16, round: usize) -> Changes {
+    pub(super) fn changes<'a>(
+        &mut self,
+        wanted: impl ExactSizeIterator<Item = &'a Wanted> + Clone,
+        version: i16,
+        round: usize,
+    ) -> Changes {
         if self.id == 0 || self.version != version {
             *self = Self { version, ..Self::default() };
-            self.told = wanted.iter().map(|one| (one.partition.clone(), one.clone())).collect();
-            let mut all = wanted.to_vec();
+            self.told = wanted.clone().map(|one| (one.partition.clone(), one.clone())).collect();
+            let mut all: Vec<Wanted> = wanted.cloned().collect();
             let first = round.checked_rem(all.len()).unwrap_or(0);
             all.rotate_left(first);
             return Changes { number: (0, 0), wanted: all, forgotten: Vec::new() };
         }
         let mut forgotten = Vec::new();
-        if self.told.len() != wanted.len() || wanted.iter().any(|one| !self.told.contains_key(&one.partition)) {
+        if self.told.len() != wanted.len() || wanted.clone().any(|one| !self.told.contains_key(&one.partition)) {
             let mut before = std::mem::take(&mut self.told);
-            self.told = wanted.iter().filter_map(|one| before.remove_entry(&one.partition)).collect();
+            self.told = wanted.clone().filter_map(|one| before.remove_entry(&one.partition)).collect();
             forgotten.extend(before.into_values());
         }
         let mut changed = Vec::new();
-        for one in wanted {
+        for one in wanted.filter(|one| self.told.get(&one.partition) != Some(*one)).collect::<Vec<_>>() {
             let told = self.told.insert(one.partition.clone(), one.clone());
-            if told.as_ref() != Some(one) {
-                // another topic of the same name
-                forgotten.extend(told.filter(|told| told.topic_id != one.topic_id));
-                changed.push(one.clone());
-            }
+            // another topic of the same name
+            forgotten.extend(told.filter(|told| told.topic_id != one.topic_id));
+            changed.push(one.clone());
         }
         forgotten.sort_unstable_by(|a, b| a.partition.cmp(&b.partition));
         Changes { number: (self.id, self.epoch), wanted: changed, forgotten }
@@ -89,26 +92,26 @@ mod tests {
     #[test]
     fn only_changes_are_told_once_there_is_a_session() {
         let mut session = Session::default();
-        let first = session.changes(&[wanted(0, 5), wanted(1, 5), wanted(2, 5)], VERSION, 1);
+        let first = session.changes([wanted(0, 5), wanted(1, 5), wanted(2, 5)].iter(), VERSION, 1);
         assert_eq!(told(&first), ((0, 0), vec![(1, 5), (2, 5), (0, 5)], vec![]));
         session.answered(33);
-        let next = session.changes(&[wanted(0, 5), wanted(1, 6), wanted(2, 5)], VERSION, 2);
+        let next = session.changes([wanted(0, 5), wanted(1, 6), wanted(2, 5)].iter(), VERSION, 2);
         assert_eq!(told(&next), ((33, 1), vec![(1, 6)], vec![]));
         session.answered(33);
-        let next = session.changes(&[wanted(0, 5), wanted(3, 9)], VERSION, 3);
+        let next = session.changes([wanted(0, 5), wanted(3, 9)].iter(), VERSION, 3);
         assert_eq!(told(&next), ((33, 2), vec![(3, 9)], vec![1, 2]));
         session.answered(33);
-        let next = session.changes(&[wanted(0, 5), wanted(2, 5), wanted(3, 9)], VERSION, 4);
+        let next = session.changes([wanted(0, 5), wanted(2, 5), wanted(3, 9)].iter(), VERSION, 4);
         assert_eq!(told(&next), ((33, 3), vec![(2, 5)], vec![]), "what comes back is told again");
     }
 
     #[test]
     fn another_topic_of_the_same_name_takes_the_place_of_the_first() {
         let mut session = Session::default();
-        session.changes(&[wanted(0, 5)], VERSION, 0);
+        session.changes([wanted(0, 5)].iter(), VERSION, 0);
         session.answered(33);
         let other = Wanted { topic_id: 8, ..wanted(0, 5) };
-        let changes = session.changes(std::slice::from_ref(&other), VERSION, 0);
+        let changes = session.changes(std::iter::once(&other), VERSION, 0);
         assert_eq!((&changes.wanted[..], &changes.forgotten[..]), (&[other][..], &[wanted(0, 5)][..]));
     }
 
@@ -116,12 +119,12 @@ mod tests {
     fn without_a_session_everything_is_told_each_time() {
         let mut session = Session::default();
         for round in 0..3 {
-            let all = session.changes(&[wanted(0, 5), wanted(1, 5)], VERSION, round);
+            let all = session.changes([wanted(0, 5), wanted(1, 5)].iter(), VERSION, round);
             assert_eq!((all.number, all.wanted.len(), all.forgotten.len()), ((0, 0), 2, 0));
             session.answered(0);
         }
         session.answered(33);
-        let other = session.changes(&[wanted(0, 5)], VERSION + 1, 0);
+        let other = session.changes([wanted(0, 5)].iter(), VERSION + 1, 0);
         assert_eq!(told(&other), ((0, 0), vec![(0, 5)], vec![]), "topics go by other names there");
     }
 

@@ -207,14 +207,9 @@ fn put_together(run: &[Sifted]) -> Option<Sifted> {
     let mut encoder = Encoder::new(codec(first)?);
     let mut offsets = Vec::new();
     for (batch, known) in run.iter().filter_map(|one| one.batch.as_ref()) {
-        let mut at = 0;
-        batch
-            .decode(|record| {
-                encoder.push(record.timestamp, record.key, record.value, record.headers());
-                offsets.extend(known.get(at));
-                at += 1;
-            })
-            .ok()?;
+        encoder.push_all(batch).ok()?;
+        let count = u32::try_from(batch.header().count).unwrap_or(0);
+        offsets.extend((0..count).filter_map(|at| known.get(at)));
     }
     Some(Sifted { batch: finish(encoder, offsets).ok()?, end: last.end, epoch: first.epoch })
 }
