@@ -242,11 +242,11 @@ pub struct BatchLimits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transfer {
     /// In the source's batches wherever nothing is asked for that speaks of single records.
+    #[default]
     Auto,
     /// In the source's batches, still compressed.
     Passthrough,
     /// Record by record, in batches of the writer's own.
-    #[default]
     Records,
 }
 
