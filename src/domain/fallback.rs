@@ -22,11 +22,13 @@ pub enum Fallback {
     Cut,
     /// It belongs to a transaction that came to nothing.
     Aborted,
+    /// It was no batch yet: messages of the formats before Kafka 0.11.
+    OldFormat,
 }
 
 impl Fallback {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Resumed,
         Self::Thinned,
         Self::AppendTime,
@@ -35,6 +37,7 @@ impl Fallback {
         Self::Spread,
         Self::Cut,
         Self::Aborted,
+        Self::OldFormat,
     ];
 
     /// Its name, as metrics have it.
@@ -48,6 +51,7 @@ impl Fallback {
             Self::Spread => "spread",
             Self::Cut => "cut",
             Self::Aborted => "aborted",
+            Self::OldFormat => "old_format",
         }
     }
 }

@@ -5,6 +5,8 @@
 //! ([`RawBatch::decode`]), and makes new batches with an [`Encoder`]. Numbers are big endian in the header, and zigzag
 //! variable-length integers in records.
 //!
+//! What is older than Kafka 0.11 is read too, as far as to make batches of it ([`Message`]).
+//!
 //! All bytes come from outside: those that are no batch end in a [`Malformed`], not in a panic, and no payload opens to
 //! more than [`MOST`] bytes.
 
@@ -12,6 +14,7 @@ mod checksum;
 mod compression;
 mod encoder;
 mod header;
+mod message;
 mod raw;
 mod record;
 #[cfg(test)]
@@ -20,13 +23,14 @@ mod tests;
 pub use compression::{Codec, MOST};
 pub use encoder::{EncodeError, Encoder};
 pub use header::{HEADER_BYTES, Header};
+pub use message::{Message, Plain};
 pub use raw::{Identity, RawBatch};
 pub use record::{Headers, Record};
 
 /// Bytes that are no record batch: what is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// A message set of Kafka 0.10 or older: its magic, 0 or 1. Valid, but of no use here.
+    /// Messages of Kafka 0.10 or older: their magic, 0 or 1. What they are is for [`Message`] to say.
     #[error("messages of the old format {0}, not a record batch")]
     OldFormat(i8),
     /// A magic that is neither 2 nor an older one.
@@ -101,11 +105,12 @@ pub enum Malformed {
         /// How many.
         bytes: usize,
     },
-}
-
-impl Malformed {
-    /// Whether it is of an older format, which is no damage.
-    pub fn is_old(&self) -> bool {
-        matches!(self, Self::OldFormat(_))
-    }
+    /// A message of an old format that is none.
+    #[error("the message of an old format at offset {offset}: {flaw}")]
+    Message {
+        /// The offset that it says that it has.
+        offset: i64,
+        /// What is wrong with it.
+        flaw: &'static str,
+    },
 }

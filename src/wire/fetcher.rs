@@ -193,13 +193,7 @@ fn take(shelf: &Shelf, broker: BrokerId, id: StreamId, wanted: &Wanted, answer: 
         reading.fetched(id, sieved.sifted);
         if let Some(malformed) = sieved.malformed {
             // what came before it is read first, and then it is tried again
-            let (class, hint) = if malformed.is_old() {
-                (FaultClass::Config, "; with `transfer: records` they are copied")
-            } else {
-                (FaultClass::System, "")
-            };
-            let why = format!("{malformed}{hint}");
-            let fault = shared.streams.get(&id).map(|reading| shared.fault(reading, class, why));
+            let fault = shared.streams.get(&id).map(|reading| shared.fault(reading, FaultClass::System, malformed));
             return fault.map_or((), |fault| shared.end(id, ReadEvent::Failed(fault)));
         }
         if !came && sieved.has_batches {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::counts::Counts;
 use crate::domain::fallback::Fallback;
 use crate::domain::raw::Offsets;
-use crate::format::{Codec, Encoder, Header, Malformed, RawBatch};
+use crate::format::{Codec, Encoder, Header, Malformed, Message, RawBatch};
 
 /// A batch to be passed on, or offsets without one.
 #[derive(Debug)]
@@ -44,10 +44,12 @@ pub(super) fn sift(mut records: Bytes, from: i64, aborted: &[(i64, i64)], counts
     let mut sieved = Sieved::default();
     let sent = records.len();
     loop {
-        let taken = RawBatch::split_from(&mut records).and_then(|batch| {
-            sieved.has_batches |= batch.is_some();
-            batch.map(|batch| sieve.take(batch)).transpose()
-        });
+        let taken = match RawBatch::split_from(&mut records) {
+            Err(Malformed::OldFormat(_)) => Message::split_from(&mut records)
+                .and_then(|first| first.map(|first| sieve.take_old(first, &mut records)).transpose()),
+            batch => batch.and_then(|batch| batch.map(|batch| sieve.take(batch)).transpose()),
+        };
+        sieved.has_batches |= matches!(taken, Ok(Some(_)));
         match taken {
             Ok(Some(one)) => sieved.sifted.extend(one),
             Ok(None) => break,
@@ -120,7 +122,40 @@ impl Sieve<'_> {
         };
         Ok(Some(Sifted { batch, end, epoch }))
     }
+
+    /// A batch of the messages of an old format that come next, as many as go together.
+    fn take_old(&mut self, first: Message, records: &mut Bytes) -> Result<Option<Sifted>, Malformed> {
+        let (mut encoder, mut offsets) = (Encoder::new(first.codec()?), Vec::new());
+        let mut next = Some(first);
+        let mut end = self.from;
+        while let Some(message) = next.take() {
+            message.decode(|plain| {
+                if plain.offset >= self.from {
+                    encoder.push(plain.timestamp, plain.key, plain.value, std::iter::empty());
+                    offsets.push(plain.offset);
+                }
+            })?;
+            end = message.next_offset().max(end);
+            let mut ahead = records.clone();
+            // what is wrong with it is found when it is the first
+            if encoder.bytes() < MERGED
+                && let Ok(Some(message)) = Message::split_from(&mut ahead)
+                && message.codec() == Ok(encoder.codec())
+            {
+                (next, *records) = (Some(message), ahead);
+            }
+        }
+        if offsets.is_empty() {
+            return Ok(None);
+        }
+        self.from = end;
+        self.counts.fell_back(Fallback::OldFormat);
+        Ok(Some(Sifted { batch: finish(encoder, offsets)?, end, epoch: UNKNOWN }))
+    }
 }
+
+/// The term of a leader that is not known: messages of old formats do not say.
+const UNKNOWN: i32 = -1;
 
 /// Why a batch can't be passed on as it is from offset `from` on.
 fn reason(header: &Header, from: i64) -> Option<Fallback> {

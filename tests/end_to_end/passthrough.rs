@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
+use crate::support::agent::ask;
 use crate::support::cluster::{Regions, regions};
 use crate::support::config::{Config, route_name};
 use crate::support::engine::{Engine, Finished};
+use crate::support::kcat;
 use crate::support::ledger::Ledger;
 use crate::support::log::text;
 use crate::support::raw;
@@ -53,7 +55,14 @@ fn batches_of_each_codec_are_on_the_target_byte_for_byte() {
                 assert_eq!((was.base_offset, was.last_offset_delta), (is.base_offset, is.last_offset_delta));
             }
         }
+        // Java's consumer, and then others
         Ledger::compare(&source.committed_rows(), &target.all_rows()).assert_exact();
+        for partition in 0..3 {
+            for print in [kcat::print, kcat::print_by_confluent] {
+                let (written, arrived) = (print(&source, partition), print(&target, partition));
+                assert!(arrived.len() > 10_000 && arrived == written, "{} {}", arrived.len(), written.len());
+            }
+        }
     }
 }
 
@@ -151,4 +160,30 @@ fn what_was_aborted_is_left_out() {
     let (target, fallbacks) = copy(&regions, &source);
     assert_eq!(target.end(), 2_000);
     assert!(fallbacks.contains("aborted "), "{fallbacks}");
+}
+
+#[test]
+fn messages_of_the_formats_before_record_batches_become_batches() {
+    let regions = regions();
+    let source = regions.chengdu.topic("passthrough.old").create(1);
+    // as a topic is that is older than its brokers: it begins in one format and goes on in the next
+    regions.chengdu.kill();
+    let sets: Vec<_> =
+        (0..=1).flat_map(|magic| ["none", "gzip", "snappy", "lz4"].map(|codec| (magic, codec))).collect();
+    let sets: Vec<_> =
+        sets.iter().map(|(magic, codec)| json!({ "magic": magic, "codec": codec, "count": 70 })).collect();
+    let segment = regions.chengdu.first_segment(&source.name, 0);
+    let end = ask("write_old_format", json!({ "file": segment, "sets": sets }));
+    regions.chengdu.restart();
+    assert_eq!((end, source.end()), (json!(560), 560));
+    source.fill(500, Bulk { codec: "lz4", ..Bulk::over(1) });
+
+    let route = route_name(&source.name);
+    source.set_watermark(&route, "shanghai", 0, 100); // amid what gzip has packed
+    let config = Config::new().cluster("chengdu", regions.chengdu).cluster("shanghai", regions.shanghai);
+    let target = regions.shanghai.topic(&source.name).create(1);
+    let finished =
+        Engine::run_until_caught_up(&config.fan_out("chengdu", &source.name, &["shanghai"])).assert_bounded();
+    assert_eq!(target.records(), &source.records()[100..]);
+    assert!(fallbacks(&finished).contains("old_format "), "{}", fallbacks(&finished));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use serde_json::json;
@@ -99,6 +100,12 @@ impl Cluster {
     /// SIGKILL, and waits for its end.
     pub fn kill(&self) {
         self.broker.kill();
+    }
+
+    /// The file in which a partition begins. It may be written while the broker does not run.
+    #[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+    pub fn first_segment(&self, topic: &str, partition: i32) -> PathBuf {
+        self.broker.folder().join(format!("data/{topic}-{partition}/{:020}.log", 0))
     }
 
     /// Starts it again, with the same ports and data.

@@ -1,5 +1,6 @@
-//! kcat: a third client, for the eyes of somebody else.
+//! kcat, and confluent-kafka in Python: further clients, for the eyes of somebody else.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use super::topic::Topic;
@@ -22,4 +23,17 @@ fn kcat(arguments: &[&[&str]]) -> Output {
         .args(arguments.concat())
         .output()
         .expect("kcat is installed; tests/run sees to it")
+}
+
+/// All that confluent-kafka tells of the records of a partition.
+#[allow(dead_code, reason = "each of the tests that share this uses a part of it")]
+pub fn print_by_confluent(topic: &Topic, partition: i32) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut python = Command::new(root.join("target/python/bin/python"));
+    // it has a librdkafka of its own
+    python.env_remove("LD_LIBRARY_PATH").arg(root.join("tests/support/python/read.py"));
+    let output = python.args([&topic.bootstrap, &topic.name, &partition.to_string()]).output();
+    let output = output.expect("Python is in target/python; tests/run sees to it");
+    assert!(output.status.success(), "read.py: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }

@@ -102,6 +102,7 @@ public final class Agent {
             case "delete_scram_user": return Access.deleteScramUser(request);
             case "allow": return Access.allow(request);
             case "revoke": return Access.revoke(request);
+            case "write_old_format": return OldFormat.write(request);
             case "format_storage": return Broker.formatStorage(request);
             case "jmx": return Broker.jmx(request);
             default: throw new IllegalArgumentException("no such command: " + command);
