@@ -15,6 +15,7 @@ use super::common::unique;
 use super::contender::Contender;
 use super::mirror::Mirror;
 use super::stage::{Stage, create};
+use super::watch::Watch;
 
 /// Between records, and between a key and its value, where kcat tells them by what stands there. 512 random bytes have the
 /// former somewhere in a million of them with a probability of 10⁻¹⁰; JSON has neither.
@@ -71,7 +72,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Copies all that is there; what it took, and how many records were copied meanwhile, per target.
+    /// Copies all that is there; what it took, of time from the first records to the last, and how many were copied meanwhile, per
+    /// target.
     pub(crate) fn copy(&self, records: u32) -> (Taken, f64) {
         let who = format!("{}, {} target(s)", self.contender.name(), self.targets.len());
         let commands = match self.contender {
@@ -80,7 +82,10 @@ impl<'a> Job<'a> {
             Contender::Kcat => self.kcat(),
             Contender::Records | Contender::Passthrough => vec![timed(&self.anabranch(true))],
         };
-        (measure(&who, commands, &self.folder.join("contender.log")), f64::from(records))
+        let all = i64::from(records) * i64::try_from(self.copies.len()).unwrap();
+        let watch = Watch::start(&self.copies, all);
+        let taken = measure(&who, commands, &self.folder.join("contender.log"));
+        (Taken { wall: watch.took(), ..taken }, f64::from(records))
     }
 
     /// Has the contender copy what is there and what comes, with no time lost to wait for larger batches where that can be

@@ -7,16 +7,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use serde_json::json;
 
 use super::common::measure::{Taken, sync};
-use super::common::support::agent::try_ask;
 use super::common::support::cluster::Cluster;
 use super::common::support::process::{Tethered, cpu_time};
-use super::common::support::topic::Topic;
 use super::common::support::{seconds, within_at};
 use super::contender::Contender;
 use super::job::Job;
+use super::watch;
 
 /// As `connect-mirror-maker.sh` starts Java.
 const FLAGS: &[&str] = &[
@@ -141,11 +139,11 @@ impl Mirror {
     fn poll(&mut self, job: &Job<'_>, what: &str, mut pick: impl FnMut(Sample, Sample) -> Option<Sample>) -> Sample {
         let log = job.file("log");
         let log = || std::fs::read_to_string(&log).unwrap();
-        let found = within_at(Duration::from_millis(50), PATIENCE, || {
+        let found = within_at(watch::EVERY, PATIENCE, || {
             assert!(self.process.ended().is_none(), "MirrorMaker 2 has ended; its log:\n{}", log());
             let sample = |records| Sample { at: Instant::now(), cpu: cpu_time(self.process.pid()), records };
             let before = sample(0);
-            let records = job.copies.iter().map(end).sum::<Option<i64>>()?;
+            let records = watch::records(&job.copies)?;
             pick(before, sample(records))
         });
         found.unwrap_or_else(|| panic!("MirrorMaker 2 {what}; its log:\n{}", log()))
@@ -163,12 +161,6 @@ impl Mirror {
             }
         }
     }
-}
-
-/// How many records a topic has; nothing where its broker is too busy to say.
-fn end(topic: &Topic) -> Option<i64> {
-    let offsets = try_ask("offsets", json!({ "bootstrap": topic.bootstrap, "topic": topic.name })).ok()?;
-    offsets.as_object()?.values().map(|range| range[1].as_i64()).sum()
 }
 
 fn properties(job: &Job<'_>, linger_ms: u32) -> String {
