@@ -84,7 +84,7 @@ impl Field {
         taken
     }
 
-    /// `anabranch run --until-caught-up` with its defaults, but for the codec where the pipe has another.
+    /// `anabranch run --until-caught-up` record by record as the pipe does, else with its defaults, but for the codec where the pipe has another.
     fn anabranch(&self, data: DataSet, topic: &Topic, targets: usize) -> Taken {
         let route = format!("{}-{}", topic.name, unique());
         let targets = &self.targets[..targets];
@@ -105,7 +105,8 @@ impl Field {
             .iter()
             .map(|cluster| cluster.topic(&format!("{}.{route}", topic.name)).create(PARTITIONS))
             .collect();
-        config = config.route(&route, json!({ "from": "source", "topics": { "include": [topic.name] }, "to": to }));
+        let topics = json!({ "include": [topic.name] });
+        config = config.route(&route, json!({ "from": "source", "topics": topics, "transfer": "records", "to": to }));
         let file = self.folder.join(format!("{route}.yaml"));
         config.write(&file);
         let mut timed = Timed::new(env!("CARGO_BIN_EXE_anabranch"));
