@@ -1,12 +1,12 @@
 //! Credentials that are revoked while the engine runs: it says so, does not storm, and goes on when they are put right.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::access::authorizer;
-use crate::support::cluster::{Cluster, Options, Regions, regions_alone};
+use crate::support::cluster::{Cluster, Options, Regions, regions};
 use crate::support::config::Config;
 use crate::support::engine::Engine;
 use crate::support::ledger::Ledger;
@@ -26,6 +26,12 @@ const WATCH: Duration = seconds(10);
 static GUARDED: LazyLock<Cluster> = LazyLock::new(|| {
     Cluster::start_with("guarded", &Options { listeners: vec![Listener::Sasl], properties: authorizer() })
 });
+
+/// One test at a time has the guarded cluster.
+fn turn() -> (MutexGuard<'static, ()>, Regions) {
+    static GUARD: Mutex<()> = Mutex::new(());
+    (GUARD.lock().unwrap_or_else(PoisonError::into_inner), regions())
+}
 
 fn way() -> WayIn {
     ways_in(GUARDED.certificates()).into_iter().find(|way| way.name == "scram_256").unwrap()
@@ -117,7 +123,7 @@ fn cut_connections() {
 
 #[test]
 fn a_user_that_is_deleted_while_running_stops_its_target_until_it_is_there_again() {
-    let regions = regions_alone();
+    let (_guarded, regions) = turn();
     let mut case = Case::start(&regions, "credentials.deleted");
     GUARDED.delete_scram_user(MECHANISM, SCRAM_USER);
     cut_connections();
@@ -130,7 +136,7 @@ fn a_user_that_is_deleted_while_running_stops_its_target_until_it_is_there_again
 
 #[test]
 fn a_password_that_is_changed_while_running_stops_its_target_until_it_is_put_right() {
-    let regions = regions_alone();
+    let (_guarded, regions) = turn();
     let mut case = Case::start(&regions, "credentials.changed");
     GUARDED.set_scram_user(MECHANISM, SCRAM_USER, ANOTHER_PASSWORD);
     cut_connections();
@@ -141,7 +147,7 @@ fn a_password_that_is_changed_while_running_stops_its_target_until_it_is_put_rig
 
 #[test]
 fn a_right_that_is_revoked_while_running_stops_its_target_until_it_is_given_back() {
-    let regions = regions_alone();
+    let (_guarded, regions) = turn();
     let mut case = Case::start(&regions, "credentials.revoked");
     GUARDED.revoke(SCRAM_USER, "credentials.revoked");
     case.assert_failed(&["authoriz", "authoris"]);
@@ -153,7 +159,7 @@ fn a_right_that_is_revoked_while_running_stops_its_target_until_it_is_given_back
 
 #[test]
 fn the_guarded_cluster_lets_in_and_shows_what_it_should() {
-    let _regions = regions_alone();
+    let _turn = turn();
     let_in();
     GUARDED.topic("credentials.lists").create(1);
     let bootstrap = GUARDED.bootstrap_of(Listener::Sasl);
