@@ -189,7 +189,19 @@ impl Admin {
         Ok(of_topics.collect())
     }
 
+    /// Some at a time: librdkafka goes through all that it is asked for once for each of them.
     fn list_offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<SomeOffsets, Fault> {
+        const AT_ONCE: usize = 100;
+        let (mut found, mut silent) = SomeOffsets::default();
+        for some in partitions.chunks(AT_ONCE) {
+            let (offsets, without) = self.list_offsets_at_once(some, at)?;
+            found.extend(offsets);
+            silent.extend(without);
+        }
+        Ok((found, silent))
+    }
+
+    fn list_offsets_at_once(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<SomeOffsets, Fault> {
         let doing = match partitions {
             [one] => format!("offsets of {one} can't be listed"),
             _ => "offsets can't be listed".to_owned(),
@@ -201,9 +213,6 @@ impl Admin {
             OffsetAt::Timestamp(time) => Offset::Offset(time),
         };
         let (mut found, mut silent) = SomeOffsets::default();
-        if partitions.is_empty() {
-            return Ok((found, silent));
-        }
         let mut query = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             let added = query.add_partition_offset(&partition.topic, partition.partition, time);
