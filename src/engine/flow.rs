@@ -103,6 +103,23 @@ impl Lane {
         permit
     }
 
+    /// A permit of `bytes` at once, where its gates have room and nobody waits for one, in whatever lane.
+    pub fn try_acquire(&self, bytes: u64) -> Option<FlowPermit> {
+        let waiting = self.flow.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let charged = self.charged(bytes);
+        let is_free = waiting.live.is_empty() && waiting.catch_up.is_empty();
+        if !is_free || !self.gates.iter().all(|gate| gate.has_room(charged)) {
+            return None;
+        }
+        self.gates.iter().for_each(|gate| gate.take(charged));
+        Some(FlowPermit { flow: self.flow.clone(), gates: Mutex::new(self.gates.clone()), bytes, charged })
+    }
+
+    /// What a permit of `bytes` would be charged now.
+    fn charged(&self, bytes: u64) -> u64 {
+        self.gates.iter().map(|gate| gate.capacity()).fold(bytes, u64::min)
+    }
+
     /// Whether somebody in this lane waits for a permit.
     pub fn waits(&self) -> bool {
         let waiting = self.flow.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,13 +128,6 @@ impl Lane {
             Urgency::CatchUp => &waiting.catch_up,
         };
         queue.iter().any(|waiter| Arc::ptr_eq(&waiter.lane.gates, &self.gates))
-    }
-}
-
-impl Waiter {
-    /// What it would be charged now.
-    fn charged(&self) -> u64 {
-        self.lane.gates.iter().map(|gate| gate.capacity()).fold(self.bytes, u64::min)
     }
 }
 
@@ -153,7 +163,7 @@ fn grant(
 ) {
     let mut left = VecDeque::new();
     for waiter in queue.drain(..) {
-        let (gates, charged) = (&waiter.lane.gates, waiter.charged());
+        let (gates, charged) = (&waiter.lane.gates, waiter.lane.charged(waiter.bytes));
         let lacking = gates.iter().filter(|gate| !gate.has_room(charged)).map(Arc::as_ptr);
         let before = full.len();
         let behind = gates.iter().any(|gate| full.contains(&Arc::as_ptr(gate)));
@@ -250,6 +260,20 @@ mod tests {
         let live = Lane::new(&flow, [route.clone()], Urgency::Live);
         let catch_up = Lane::new(&flow, [route.clone(), Gate::new(40)], Urgency::CatchUp);
         (route, live, catch_up)
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_one_only_where_nobody_does() {
+        let (route, live, catch_up) = lanes();
+        let first = catch_up.try_acquire(70).unwrap();
+        assert_eq!((first.bytes(), route.used()), (70, 40), "no more than its gate");
+        assert!(catch_up.try_acquire(1).is_none() && live.try_acquire(61).is_none());
+        let waiting = catch_up.acquire(1);
+        assert!(live.try_acquire(1).is_none(), "somebody waits");
+        drop(waiting);
+        drop(first);
+        assert_eq!(live.try_acquire(100).map(|permit| permit.bytes()), Some(100));
+        assert_eq!(route.used(), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One source partition of one route: waits for permits, asks for batches, keeps their order.
 //!
-//! At most one batch is asked for at a time, so order needs no further care. An idle partition holds no permit.
+//! At most one batch is asked for at a time, so order needs no further care; one that comes unasked comes on the same way. An idle
+//! partition holds no permit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use super::read_limit::ReadLimit;
 use super::refusals::millis;
 use super::retries::{Retries, What};
 use super::trace;
-use crate::domain::batch::RecordBatch;
+use crate::domain::batch::{Permit, RecordBatch};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::{ReadEvent, Reader, StreamId};
@@ -81,6 +82,11 @@ impl PartitionConsumer {
         // on the reader's thread; bounded, as each batch has a permit and everything else is said once per batch
         let sink = Arc::new(move |stream, event| me.do_send(ReadNews { stream, event }));
         self.params.reader.start(stream, self.params.partition.clone(), self.next, sink);
+        if self.params.read_limit.is_none() {
+            let (lane, bytes) = (self.params.lane.clone(), self.params.batch_bytes);
+            let permits = move || lane.try_acquire(bytes).map(|permit| Box::new(permit) as Box<dyn Permit>);
+            self.params.reader.lend(stream, Arc::new(permits));
+        }
     }
 
     fn stop(&mut self) {

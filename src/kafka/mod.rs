@@ -64,10 +64,16 @@ pub enum ReadEvent {
 /// Where a stream's events go.
 pub type ReadSink = Arc<dyn Fn(StreamId, ReadEvent) + Send + Sync>;
 
+/// Where permits for batches come from that nobody has asked for; `None` where there is none right now.
+pub type Permits = Arc<dyn Fn() -> Option<Box<dyn Permit>> + Send + Sync>;
+
 /// Reads partitions of a cluster, each at its own pace: nothing is taken in without a permit for it.
 pub trait Reader: Send + Sync {
     /// Starts to read `partition` at offset `from`.
     fn start(&self, stream: StreamId, partition: TopicPartition, from: i64, sink: ReadSink);
+    /// Lets a stream take permits by itself: a batch comes instead of [`ReadEvent::Readable`] then, which saves the way there and
+    /// back between two threads. A reader need not make use of it.
+    fn lend(&self, _: StreamId, _: Permits) {}
     /// Asks for one batch, at most as large as the permit.
     fn read(&self, stream: StreamId, permit: Box<dyn Permit>);
     /// Ends a stream. Events that are under way may still arrive.

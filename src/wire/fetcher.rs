@@ -177,7 +177,7 @@ fn topics(wanted: &[(StreamId, Wanted)], version: i16) -> HashMap<Topic, &[(Stre
 fn take(shelf: &Shelf, broker: BrokerId, id: StreamId, wanted: &Wanted, answer: Answer) {
     const OFFSET_OUT_OF_RANGE: i16 = 1;
     let mut shared = shelf.borrow_mut();
-    let counts = shared.counts.clone();
+    let (counts, max_messages) = (shared.counts.clone(), shared.limits.max_messages);
     let Some(reading) = shared.streams.get_mut(&id).filter(|reading| reading.next == wanted.from) else { return };
     reading.fetching.take_if(|from| *from == broker);
     if let Some((epoch, end)) = answer.parted {
@@ -190,7 +190,7 @@ fn take(shelf: &Shelf, broker: BrokerId, id: StreamId, wanted: &Wanted, answer: 
         let bytes = answer.records.len();
         let sieved = sift(answer.records, wanted.from, &answer.aborted, &counts);
         let came = !sieved.sifted.is_empty();
-        reading.fetched(id, sieved.sifted);
+        reading.fetched(id, sieved.sifted, max_messages);
         if let Some(malformed) = sieved.malformed {
             // what came before it is read first, and then it is tried again
             let fault = shared.streams.get(&id).map(|reading| shared.fault(reading, FaultClass::System, malformed));

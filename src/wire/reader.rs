@@ -23,7 +23,7 @@ use crate::domain::fallback::Fallbacks;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::sinks::Sinks;
-use crate::kafka::{ReadEvent, ReadSink, Reader, StreamId, codes};
+use crate::kafka::{Permits, ReadEvent, ReadSink, Reader, StreamId, codes};
 use crate::plan::{BatchLimits, ClusterSpec};
 
 /// How soon it may ask again who leads what, and how long it waits at the most after a failure.
@@ -48,6 +48,7 @@ pub struct WireReader {
 enum Item {
     Start(StreamId, TopicPartition, i64, ReadSink),
     Read(StreamId, Box<dyn Permit>),
+    Lend(StreamId, Permits),
     Stop(StreamId),
     Close,
 }
@@ -85,6 +86,10 @@ impl Reader for WireReader {
 
     fn read(&self, stream: StreamId, permit: Box<dyn Permit>) {
         self.send(Item::Read(stream, permit));
+    }
+
+    fn lend(&self, stream: StreamId, permits: Permits) {
+        self.send(Item::Lend(stream, permits));
     }
 
     fn stop(&self, stream: StreamId) {
@@ -212,6 +217,11 @@ async fn read(
                 match reading.last_word() {
                     Some(word) => shared.finish(id, word),
                     None => shared.wake(&partition),
+                }
+            }
+            Item::Lend(id, permits) => {
+                if let Some(reading) = shared.streams.get_mut(&id) {
+                    reading.permits = Some(permits);
                 }
             }
             Item::Stop(id) => drop(shared.forget(id)),

@@ -7,7 +7,7 @@ use super::sift::Sifted;
 use crate::domain::batch::{OffsetRange, Payload, Permit, RecordBatch};
 use crate::domain::raw::Raw;
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::{ReadEvent, ReadSink, StreamId};
+use crate::kafka::{Permits, ReadEvent, ReadSink, StreamId};
 
 /// No batch is larger: Kafka counts their bytes in 32 bits.
 const LARGEST: u64 = i32::MAX as u64;
@@ -28,6 +28,8 @@ pub(super) struct Reading {
     ready_bytes: u64,
     /// Whether the consumer knows that there is something to read, and will ask for it.
     announced: bool,
+    /// Where permits come from that it does not have to ask for.
+    pub(super) permits: Option<Permits>,
     /// The broker of which it is being fetched.
     pub(super) fetching: Option<BrokerId>,
     /// How much is asked for at a time: more, where a batch was found to be larger.
@@ -52,6 +54,7 @@ impl Reading {
             ready: VecDeque::new(),
             ready_bytes: 0,
             announced: false,
+            permits: None,
             fetching: None,
             share,
             rests: false,
@@ -86,8 +89,9 @@ impl Reading {
         (self.sink)(id, event);
     }
 
-    /// Takes what was fetched, and says that there is something to read where that is news.
-    pub(super) fn fetched(&mut self, id: StreamId, sifted: Vec<Sifted>) {
+    /// Takes what was fetched. Where it is news that there is something to read, a first batch of about so many records is given at
+    /// once, if there is a permit for it, or else that is said.
+    pub(super) fn fetched(&mut self, id: StreamId, sifted: Vec<Sifted>, max_messages: u32) {
         for one in sifted {
             self.next = one.end;
             self.last_epoch = one.epoch;
@@ -97,9 +101,13 @@ impl Reading {
                 None => self.ready.push_back(one),
             }
         }
-        if !self.announced && !self.ready.is_empty() {
-            self.announced = true;
-            self.tell(id, ReadEvent::Readable);
+        if self.announced || self.ready.is_empty() {
+            return;
+        }
+        self.announced = true;
+        match self.permits.as_ref().and_then(|permits| permits()) {
+            Some(permit) => self.read(id, permit, max_messages),
+            None => self.tell(id, ReadEvent::Readable),
         }
     }
 
