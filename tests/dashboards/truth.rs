@@ -155,7 +155,9 @@ fn counters_agree_with_the_ledger_and_lag_with_kafkas_own_tool() {
     };
     let sources: Vec<Topic> = TOPICS.into_iter().map(source).collect();
     let to: BTreeMap<&str, _> = TARGETS.map(|target| (target, json!({}))).into();
-    let route = json!({ "from": "guangzhou", "topics": { "include": ["truth\\..*"] }, "to": to });
+    // bytes are those of keys, values and headers only where batches are opened
+    let topics = json!({ "include": ["truth\\..*"] });
+    let route = json!({ "from": "guangzhou", "topics": topics, "transfer": "records", "to": to });
     let mut engine = Engine::run(&Config::of(&regions).route(ROUTE, route));
     let api = Api::of(&mut engine);
     let prometheus = Prometheus::start(api.url().trim_start_matches("http://"));
