@@ -111,8 +111,13 @@ impl Lane {
         if !is_free || !self.gates.iter().all(|gate| gate.has_room(charged)) {
             return None;
         }
+        Some(self.clone().pass(bytes, charged))
+    }
+
+    /// A permit for gates that have room for it. To be called with the flow's lock.
+    fn pass(self, bytes: u64, charged: u64) -> FlowPermit {
         self.gates.iter().for_each(|gate| gate.take(charged));
-        Some(FlowPermit { flow: self.flow.clone(), gates: Mutex::new(self.gates.clone()), bytes, charged })
+        FlowPermit { flow: self.flow, gates: Mutex::new(self.gates), bytes, charged }
     }
 
     /// What a permit of `bytes` would be charged now.
@@ -173,10 +178,7 @@ fn grant(
         } else if behind || full.len() > before {
             left.push_back(waiter);
         } else {
-            gates.iter().for_each(|gate| gate.take(charged));
-            let Lane { flow, gates, .. } = waiter.lane;
-            let permit = FlowPermit { flow, gates: Mutex::new(gates), bytes: waiter.bytes, charged };
-            granted.push((waiter.granted, permit));
+            granted.push((waiter.granted, waiter.lane.pass(waiter.bytes, charged)));
         }
     }
     *queue = left;
