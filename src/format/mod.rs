@@ -14,7 +14,7 @@ mod checksum;
 mod compression;
 mod encoder;
 mod header;
-mod message;
+pub(crate) mod message;
 mod raw;
 mod record;
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(super) fn sift(mut records: Bytes, from: i64, aborted: &[(i64, i64)], counts
     loop {
         let taken = match RawBatch::split_from(&mut records) {
             Err(Malformed::OldFormat(_)) => Message::split_from(&mut records)
-                .and_then(|first| first.map(|first| sieve.take_old(first, &mut records)).transpose()),
+                .and_then(|first| first.map(|first| sieve.take_old(&first, &mut records)).transpose()),
             batch => batch.and_then(|batch| batch.map(|batch| sieve.take(batch)).transpose()),
         };
         sieved.has_batches |= matches!(taken, Ok(Some(_)));
@@ -124,26 +124,31 @@ impl Sieve<'_> {
     }
 
     /// A batch of the messages of an old format that come next, as many as go together.
-    fn take_old(&mut self, first: Message, records: &mut Bytes) -> Result<Option<Sifted>, Malformed> {
-        let (mut encoder, mut offsets) = (Encoder::new(first.codec()?), Vec::new());
-        let mut next = Some(first);
-        let mut end = self.from;
-        while let Some(message) = next.take() {
+    fn take_old(&mut self, first: &Message, records: &mut Bytes) -> Result<Option<Sifted>, Malformed> {
+        let (from, codec, mut offsets) = (self.from, first.codec()?, Vec::new());
+        let mut encoder = Encoder::new(codec);
+        let mut push = |message: &Message| {
             message.decode(|plain| {
-                if plain.offset >= self.from {
+                if plain.offset >= from {
                     encoder.push(plain.timestamp, plain.key, plain.value, std::iter::empty());
                     offsets.push(plain.offset);
                 }
             })?;
-            end = message.next_offset().max(end);
+            Ok(encoder.bytes())
+        };
+        let mut bytes = push(first)?;
+        let mut end = first.next_offset().max(from);
+        // what is wrong with a later one is found when it is the first
+        while bytes < MERGED {
             let mut ahead = records.clone();
-            // what is wrong with it is found when it is the first
-            if encoder.bytes() < MERGED
-                && let Ok(Some(message)) = Message::split_from(&mut ahead)
-                && message.codec() == Ok(encoder.codec())
-            {
-                (next, *records) = (Some(message), ahead);
+            let Ok(Some(message)) = Message::split_from(&mut ahead) else { break };
+            if message.codec() != Ok(codec) {
+                break;
             }
+            let Ok(pushed) = push(&message) else { break };
+            bytes = pushed;
+            end = message.next_offset().max(end);
+            *records = ahead;
         }
         if offsets.is_empty() {
             return Ok(None);
@@ -247,4 +252,26 @@ fn put_together(run: &[Sifted]) -> Option<Sifted> {
         offsets.extend((0..count).filter_map(|at| known.get(at)));
     }
     Some(Sifted { batch: finish(encoder, offsets).ok()?, end: last.end, epoch: first.epoch })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::format::message::tests::{packed, plain};
+
+    #[test]
+    fn messages_before_one_that_can_not_be_opened_are_passed_on() {
+        let inner = |offset| plain(1, 0, offset, 7, None, Some(b"v"));
+        let good = |last| packed(1, Codec::Gzip, 0, last, 0, &[inner(0), inner(1)]);
+        let bad = packed(1, Codec::Gzip, 0, 5, 0, &[inner(1), inner(0)]);
+        let counts = Counts::new(Arc::default());
+        let sieved = sift([good(1), good(3), bad, good(7)].concat().into(), 1, &[], &counts);
+        assert!(matches!(sieved.malformed, Some(Malformed::Message { offset: 5, .. })), "{:?}", sieved.malformed);
+        let [Sifted { batch: Some((batch, offsets)), end: 4, epoch: UNKNOWN }] = &sieved.sifted[..] else {
+            panic!("{:?}", sieved.sifted)
+        };
+        assert_eq!((batch.header().count, offsets), (3, &Offsets::Each(vec![1, 2, 3])));
+    }
 }
