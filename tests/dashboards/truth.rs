@@ -11,6 +11,7 @@ use super::support::config::Config;
 use super::support::engine::Engine;
 use super::support::java::java;
 use super::support::ledger::Ledger;
+use super::support::raw;
 use super::support::records::{Bulk, Exact};
 use super::support::topic::Topic;
 use super::support::{eventually, seconds};
@@ -84,12 +85,36 @@ fn assert_counted(prometheus: &Prometheus, name: &str, labels: &str, expected: u
     assert_eq!(counted, [i64::try_from(expected).unwrap()], "{expr}");
 }
 
-/// All counters agree with the ledger; `read`: also those of the source, which say how often something was read.
-fn assert_ledger(prometheus: &Prometheus, sources: &[Topic], clusters: [&Cluster; 2], read: bool) {
+/// Of each topic so many partitions and records.
+fn filled(source: &Cluster, topics: &[(&str, i32, i64)]) -> Vec<Topic> {
+    let fill = |(name, partitions, count): &(&str, i32, i64)| {
+        let topic = source.topic(name).create(*partitions);
+        topic.fill(*count, Bulk { mixed: true, ..Bulk::over(*partitions) });
+        topic
+    };
+    topics.iter().map(fill).collect()
+}
+
+/// Waits until all targets have all that is there now.
+fn all_arrived(sources: &[Topic]) {
+    for (source, target) in sources.iter().flat_map(|source| TARGETS.map(|target| (source, target))) {
+        source.wait_for_target_of(ROUTE, target);
+    }
+}
+
+/// All counters agree with the ledger, and with what the topics take; `read`: also those of the source, which say how often something
+/// was read.
+fn assert_ledger(
+    prometheus: &Prometheus,
+    sources: &[Topic],
+    clusters: [&Cluster; 2],
+    size: impl Fn(&Topic) -> usize,
+    read: bool,
+) {
     prometheus.wait_for_scrape();
     for source in sources {
         let (rows, topic) = (source.committed_rows(), format!(r#"topic="{}""#, source.name));
-        let size = bytes(&source.records());
+        let size = size(source);
         if read {
             assert_counted(prometheus, "source_records_total", &topic, rows.len());
             assert_counted(prometheus, "source_bytes_total", &topic, size);
@@ -148,12 +173,7 @@ fn assert_lag_at_rest(prometheus: &Prometheus, source: &Cluster, target: &str) {
 fn counters_agree_with_the_ledger_and_lag_with_kafkas_own_tool() {
     let regions = regions_alone();
     let clusters = [regions.shanghai, regions.beijing];
-    let source = |(name, partitions, count): (&str, i32, i64)| {
-        let source = regions.guangzhou.topic(name).create(partitions);
-        source.fill(count, Bulk { mixed: true, ..Bulk::over(partitions) });
-        source
-    };
-    let sources: Vec<Topic> = TOPICS.into_iter().map(source).collect();
+    let sources = filled(regions.guangzhou, &TOPICS);
     let to: BTreeMap<&str, _> = TARGETS.map(|target| (target, json!({}))).into();
     // bytes are those of keys, values and headers only where batches are opened
     let topics = json!({ "include": ["truth\\..*"] });
@@ -161,13 +181,9 @@ fn counters_agree_with_the_ledger_and_lag_with_kafkas_own_tool() {
     let mut engine = Engine::run(&Config::of(&regions).route(ROUTE, route));
     let api = Api::of(&mut engine);
     let prometheus = Prometheus::start(api.url().trim_start_matches("http://"));
-    let all_arrived = || {
-        for (source, target) in sources.iter().flat_map(|source| TARGETS.map(|target| (source, target))) {
-            source.wait_for_target_of(ROUTE, target);
-        }
-    };
-    all_arrived();
-    assert_ledger(&prometheus, &sources, clusters, true);
+    let size = |source: &Topic| bytes(&source.records());
+    all_arrived(&sources);
+    assert_ledger(&prometheus, &sources, clusters, size, true);
     assert_lag_at_rest(&prometheus, regions.guangzhou, "beijing");
 
     let paused = format!("/api/v1/routes/{ROUTE}/targets/beijing");
@@ -188,8 +204,25 @@ fn counters_agree_with_the_ledger_and_lag_with_kafkas_own_tool() {
 
     assert_eq!(api.throttle(ROUTE, "beijing", "unlimited").0, 200);
     api.post(&format!("{paused}/resume"));
-    all_arrived();
-    assert_ledger(&prometheus, &sources, clusters, false);
+    all_arrived(&sources);
+    assert_ledger(&prometheus, &sources, clusters, size, false);
     assert_lag_at_rest(&prometheus, regions.guangzhou, "beijing");
+    engine.drain().assert_bounded();
+}
+
+#[test]
+fn counters_agree_with_the_ledger_where_batches_are_passed_on() {
+    let regions = regions_alone();
+    let sources = filled(regions.guangzhou, &[("passed.orders", 3, 6_000)]);
+    let to: BTreeMap<&str, _> = TARGETS.map(|target| (target, json!({}))).into();
+    let route = json!({ "from": "guangzhou", "topics": { "include": ["passed\\..*"] }, "transfer": "auto", "to": to });
+    let mut engine = Engine::run(&Config::of(&regions).route(ROUTE, route));
+    let api = Api::of(&mut engine);
+    let prometheus = Prometheus::start(api.url().trim_start_matches("http://"));
+    all_arrived(&sources);
+    let size = |source: &Topic| {
+        (0..3).flat_map(|partition| raw::batches(source, partition)).map(|batch| batch.total_bytes()).sum()
+    };
+    assert_ledger(&prometheus, &sources, [regions.shanghai, regions.beijing], size, true);
     engine.drain().assert_bounded();
 }
