@@ -84,7 +84,8 @@ impl Field {
         taken
     }
 
-    /// `anabranch run --until-caught-up` record by record as the pipe does, else with its defaults, but for the codec where the pipe has another.
+    /// `anabranch run --until-caught-up`, record by record as the pipe does; else with its defaults, but for the codec where the
+    /// pipe has another.
     fn anabranch(&self, data: DataSet, topic: &Topic, targets: usize) -> Taken {
         let route = format!("{}-{}", topic.name, unique());
         let targets = &self.targets[..targets];
