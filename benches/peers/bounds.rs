@@ -9,7 +9,8 @@ use super::contender::Contender;
 use super::report::{Copies, Report, Wide};
 
 /// What passing batches on has to gain, per data set: how many times less CPU per record than `MirrorMaker` 2 and than the
-/// pipe, and how many times `MirrorMaker` 2's speed.
+/// pipe, and how many times `MirrorMaker` 2's speed. That is `MirrorMaker` 2 as it comes, of which these figures were made; the
+/// tuned one is in the tables beside it.
 const GAINS: [(DataSet, f64, f64, f64); 2] = [(DataSet::Random, 25.0, 3.0, 5.0), (DataSet::Json, 80.0, 12.0, 12.0)];
 /// Peak memory at full speed with three targets, in MiB.
 const MEMORY: f64 = 96.0;
@@ -114,17 +115,26 @@ impl Bounds {
 fn gains(bounds: &mut Bounds, report: &Report, data: DataSet, [mirror, pipe, speed]: [f64; 3]) {
     let find = |contender| report.find(data, contender, 1);
     let ours = find(Contender::Passthrough);
-    // whichever of the two is better at it; and both, or the better one may be missing
-    let mirrors = find(Contender::Mm2).zip(find(Contender::Mm2Tuned));
+    let find_work = |contender| find(contender).map(Copies::work);
     let ratio = |theirs: Option<f64>, own: Option<f64>| Some(theirs? / own?);
     let (work, own_speed) = (ours.map(Copies::work), ours.map(Copies::speed));
-    let least = mirrors.map(|(one, other)| one.work().min(other.work()));
-    let most = mirrors.map(|(one, other)| one.speed().max(other.speed()));
+    let speed_of_mirror = find(Contender::Mm2).map(Copies::speed);
     let name = data.name();
-    bounds.at_least(format!("{name}: CPU per record, MirrorMaker 2's / passthrough's"), mirror, ratio(least, work));
-    let pipes = find(Contender::Pipe).map(Copies::work);
-    bounds.at_least(format!("{name}: CPU per record, the pipe's / passthrough's"), pipe, ratio(pipes, work));
-    bounds.at_least(format!("{name}: records/s, passthrough's / MirrorMaker 2's"), speed, ratio(own_speed, most));
+    bounds.at_least(
+        format!("{name}: CPU per record, MirrorMaker 2's / passthrough's"),
+        mirror,
+        ratio(find_work(Contender::Mm2), work),
+    );
+    bounds.at_least(
+        format!("{name}: CPU per record, the pipe's / passthrough's"),
+        pipe,
+        ratio(find_work(Contender::Pipe), work),
+    );
+    bounds.at_least(
+        format!("{name}: records/s, passthrough's / MirrorMaker 2's"),
+        speed,
+        ratio(own_speed, speed_of_mirror),
+    );
 }
 
 fn fans(bounds: &mut Bounds, report: &Report) {

@@ -10,24 +10,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::common::measure::{Taken, sync};
 use super::common::support::cluster::Cluster;
+use super::common::support::java::LASTING;
 use super::common::support::process::{Tethered, cpu_time};
 use super::common::support::{seconds, within_at};
 use super::contender::Contender;
 use super::job::Job;
 use super::watch;
 
-/// As `connect-mirror-maker.sh` starts Java.
-const FLAGS: &[&str] = &[
-    "-Xms256M",
-    "-Xmx2G",
-    "-server",
-    "-XX:+UseG1GC",
-    "-XX:MaxGCPauseMillis=20",
-    "-XX:InitiatingHeapOccupancyPercent=35",
-    "-XX:+ExplicitGCInvokesConcurrent",
-    "-Djava.awt.headless=true",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-];
+/// The heap that `connect-mirror-maker.sh` gives Java.
+const HEAP: [&str; 2] = ["-Xms256M", "-Xmx2G"];
 
 /// The least that clusters of one broker ask for.
 const ONE_BROKER: &str = "
@@ -106,7 +97,7 @@ impl Mirror {
         let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mirror");
         assert!(jars.join("complete").exists(), "no jars in {}: benches/peers/run fetches them", jars.display());
         let mut command = Command::new("java");
-        command.args(FLAGS).arg("-cp").arg(format!("{}/*", jars.display()));
+        command.args(HEAP).args(LASTING).arg("-cp").arg(format!("{}/*", jars.display()));
         command.arg("org.apache.kafka.connect.mirror.MirrorMaker").arg(&file);
         Self { process: Tethered::spawn(&command, &job.file("out"), &job.file("log")) }
     }

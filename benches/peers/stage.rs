@@ -41,7 +41,7 @@ fn start(name: &str) -> Cluster {
     // groups, so they have Kafka's own time
     let settings = [("log.segment.delete.delay.ms", "0"), ("group.consumer.session.timeout.ms", "45000")];
     let properties = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    Cluster::start_with(name, &Options { properties, ..Options::default() })
+    Cluster::start_with(name, &Options { properties, is_measured: true, ..Options::default() })
 }
 
 /// Makes a topic, and waits until all of it can be asked; a busy broker takes its time for many partitions.

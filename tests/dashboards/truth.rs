@@ -9,7 +9,7 @@ use super::support::api::Api;
 use super::support::cluster::{Cluster, regions_alone};
 use super::support::config::Config;
 use super::support::engine::Engine;
-use super::support::java::java;
+use super::support::java::Jvm;
 use super::support::ledger::Ledger;
 use super::support::raw;
 use super::support::records::{Bulk, Exact};
@@ -33,7 +33,7 @@ struct Described {
 
 fn describe(source: &Cluster, target: &str) -> Described {
     let group = format!("anabranch.{ROUTE}.{target}");
-    let mut tool = java("128m");
+    let mut tool = Jvm::brief("128m").command();
     tool.arg("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
     let output =
         tool.args(["--bootstrap-server", &source.bootstrap(), "--describe", "--group", &group]).output().unwrap();

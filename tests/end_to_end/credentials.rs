@@ -24,7 +24,10 @@ const WATCH: Duration = seconds(10);
 
 /// It asks for a password, and lets a user write what a list allows.
 static GUARDED: LazyLock<Cluster> = LazyLock::new(|| {
-    Cluster::start_with("guarded", &Options { listeners: vec![Listener::Sasl], properties: authorizer() })
+    Cluster::start_with(
+        "guarded",
+        &Options { listeners: vec![Listener::Sasl], properties: authorizer(), ..Options::default() },
+    )
 });
 
 /// One test at a time has the guarded cluster.

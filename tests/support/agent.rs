@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::java::java;
+use super::java::Jvm;
 use super::process::Tethered;
 use super::{run_folder, seconds, within};
 
@@ -20,7 +20,7 @@ static AGENT: LazyLock<Agent> = LazyLock::new(start);
 fn start() -> Agent {
     let folder = run_folder();
     let (out, err) = (folder.join("agent.out"), folder.join("agent.err"));
-    let mut command = java("768m");
+    let mut command = Jvm::brief("768m").command();
     command.arg("Agent");
     let remove = std::env::var_os("ANABRANCH_KEEP").is_none().then_some(folder.as_path());
     let process = Tethered::spawn_cleaning(&command, &out, &err, remove);

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use super::agent::ask;
-use super::java::java;
+use super::java::Jvm;
 use super::listeners::{Listener, scram_users};
 use super::process::Tethered;
 use super::{run_folder, seconds, within};
@@ -51,8 +51,7 @@ pub struct Blueprint {
     pub ports: BTreeMap<Listener, u16>,
     /// The listeners that clients are to reach at another port.
     pub advertised: BTreeMap<Listener, u16>,
-    /// Of the Java process, such as `300m`.
-    pub heap: &'static str,
+    pub jvm: Jvm,
 }
 
 /// A broker.
@@ -76,7 +75,7 @@ impl Broker {
         arguments.push(properties.display().to_string());
         arguments.extend(scram_users());
         ask("format_storage", json!({ "arguments": arguments }));
-        let process = Mutex::new(launch(&folder, blueprint.heap));
+        let process = Mutex::new(launch(&folder, blueprint.jvm));
         Self { blueprint, folder, process }
     }
 
@@ -105,7 +104,7 @@ impl Broker {
     pub fn launch_again(&self) {
         let mut earlier = OpenOptions::new().create(true).append(true).open(self.folder.join("earlier.log")).unwrap();
         earlier.write_all(self.log().as_bytes()).unwrap();
-        *self.process() = launch(&self.folder, self.blueprint.heap);
+        *self.process() = launch(&self.folder, self.blueprint.jvm);
     }
 
     /// SIGSTOP: it keeps its connections and answers nothing.
@@ -163,8 +162,8 @@ impl Broker {
     }
 }
 
-fn launch(folder: &Path, heap: &str) -> Tethered {
-    let mut command = java(heap);
+fn launch(folder: &Path, jvm: Jvm) -> Tethered {
+    let mut command = jvm.command();
     command.arg("kafka.Kafka").arg(folder.join("server.properties"));
     Tethered::spawn(&command, &folder.join("broker.out"), &folder.join("broker.err"))
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::agent::try_ask;
 use super::broker::{Blueprint, Broker, broker_folder, cluster_id, free_ports, start_on_free_ports};
 use super::certificates::Certificates;
+use super::java::Jvm;
 use super::listeners::Listener;
 use super::topic::Topic;
 use super::turns::{PLACES, Turn};
@@ -34,6 +35,8 @@ pub struct Cluster {
 pub struct Options {
     pub listeners: Vec<Listener>,
     pub properties: Vec<(String, String)>,
+    /// It is for figures: Java is started as in production.
+    pub is_measured: bool,
 }
 
 impl Cluster {
@@ -61,7 +64,7 @@ impl Cluster {
             voters: format!("1@127.0.0.1:{}", ports[&Listener::Controller]),
             ports,
             advertised: BTreeMap::new(),
-            heap: "384m",
+            jvm: Jvm { heap: "384m", is_lasting: options.is_measured },
         };
         let broker = Broker::launch(blueprint, folder, &options.properties(&certificates));
         let cluster = Self { name: name.to_owned(), id, certificates, broker };

@@ -6,18 +6,47 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+/// It logs what is wrong.
+const LOG: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
+
 /// Quick to start and light on a shared machine, rather than fast after a while.
-const FLAGS: &[&str] =
-    &["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"];
+const BRIEF: &[&str] = &["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", LOG];
+
+/// As Kafka's own scripts start Java.
+pub const LASTING: &[&str] = &[
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    "-Djava.awt.headless=true",
+    LOG,
+];
 
 static AGENT_CLASSES: LazyLock<PathBuf> = LazyLock::new(compile_agent);
 
-/// A Java command with Kafka on its class path; the main class and its arguments are to be added.
-pub fn java(heap: &str) -> Command {
-    let mut command = Command::new("java");
-    command.arg(format!("-Xmx{heap}")).args(FLAGS);
-    command.arg("-cp").arg(format!("{}:{}/*", AGENT_CLASSES.display(), jars().display()));
-    command
+/// How a Java process is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Jvm {
+    /// So much at most, such as `300m`.
+    pub heap: &'static str,
+    /// For one that is measured: it takes longer to start, and its code is fast after a while, as in production.
+    pub is_lasting: bool,
+}
+
+impl Jvm {
+    /// One that is ready soon.
+    pub const fn brief(heap: &'static str) -> Self {
+        Self { heap, is_lasting: false }
+    }
+
+    /// A command with Kafka on its class path; the main class and its arguments are to be added.
+    pub fn command(self) -> Command {
+        let mut command = Command::new("java");
+        command.arg(format!("-Xmx{}", self.heap)).args(if self.is_lasting { LASTING } else { BRIEF });
+        command.arg("-cp").arg(format!("{}:{}/*", AGENT_CLASSES.display(), jars().display()));
+        command
+    }
 }
 
 fn root() -> &'static Path {

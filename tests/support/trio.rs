@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::agent::try_ask;
 use super::broker::{Blueprint, Broker, broker_folder, cluster_id, free_ports, start_on_free_ports};
 use super::counters::{decided, heeded};
+use super::java::Jvm;
 use super::listeners::Listener;
 use super::proxy::Proxy;
 use super::topic::Topic;
@@ -83,7 +84,7 @@ impl Trio {
                 voters: voters.join(","),
                 ports,
                 advertised: BTreeMap::from([(Listener::Client, port)]),
-                heap: HEAP,
+                jvm: Jvm::brief(HEAP),
             };
             let folder = broker_folder(&blueprint.name);
             prepare(node_id, &folder);
