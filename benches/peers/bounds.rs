@@ -154,7 +154,7 @@ fn fans(bounds: &mut Bounds, report: &Report) {
 fn delays(bounds: &mut Bounds, report: &Report) {
     let within = |contender, per_mille| {
         let row = report.delays.iter().find(|row| row.contender == contender);
-        row.map(|row| row.latencies.within(per_mille))
+        row.map(|row| row.within(per_mille))
     };
     let ours = Some(Contender::Passthrough);
     bounds.at_most("passthrough: latency, p50 ms".to_owned(), LATENCY, within(ours, 500));

@@ -61,19 +61,15 @@ fn warm_up(stage: &Stage, data: DataSet, topic: &Topic, records: u32) {
 }
 
 /// Everybody once per round. Who goes first changes, as who goes later finds warmer brokers.
-fn rounds(
-    contenders: &[Contender],
-    rounds: u32,
-    mut copy: impl FnMut(Contender) -> Copied,
-) -> Vec<(Contender, Vec<Copied>)> {
-    let mut found: Vec<(Contender, Vec<Copied>)> = contenders.iter().map(|who| (*who, Vec::new())).collect();
+pub(crate) fn rounds<W: Copy, M>(all: &[W], rounds: u32, mut measure: impl FnMut(W) -> M) -> Vec<(W, Vec<M>)> {
+    let mut found: Vec<(W, Vec<M>)> = all.iter().map(|who| (*who, Vec::new())).collect();
     for round in 1..=rounds {
-        let mut turn: Vec<&mut (Contender, Vec<Copied>)> = found.iter_mut().collect();
+        let mut turn: Vec<&mut (W, Vec<M>)> = found.iter_mut().collect();
         if round % 2 == 0 {
             turn.reverse();
         }
-        for (contender, copies) in turn {
-            copies.push(copy(*contender));
+        for (who, measured) in turn {
+            measured.push(measure(*who));
         }
     }
     found

@@ -10,9 +10,10 @@ use super::common::support::topic::Topic;
 use super::common::support::{seconds, throughout};
 use super::common::unique;
 use super::contender::Contender;
+use super::copies::rounds;
 use super::job::Job;
 use super::probe::{Latencies, Listener, Speaker, now};
-use super::report::{Delay, Report};
+use super::report::{Delay, Report, name};
 use super::stage::Stage;
 
 /// Between two records.
@@ -25,36 +26,38 @@ const PATIENCE: Duration = seconds(120);
 /// Measures a broker by itself, and everybody between two.
 pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
     let window = seconds(arguments.seconds);
+    let all: Vec<Option<Contender>> =
+        std::iter::once(None).chain(arguments.among(&Contender::FOLLOWING).into_iter().map(Some)).collect();
+    let found = rounds(&all, arguments.rounds, |contender| {
+        let latencies = contender.map_or_else(|| by_itself(stage, window), |one| between(stage, one, window));
+        let (p50, p99) = (latencies.within(500), latencies.within(990));
+        eprintln!("latency, {}: p50 {p50:.2} ms, p99 {p99:.2} ms", name(contender));
+        latencies
+    });
+    report.delays.extend(found.into_iter().map(|(contender, rounds)| Delay { contender, rounds }));
+}
+
+fn by_itself(stage: &Stage, window: Duration) -> Latencies {
     let topic = topic(stage);
     let latencies = measure(&topic, &topic, window, None);
-    told(report, None, latencies);
     topic.delete();
-    for contender in arguments.among(&Contender::FOLLOWING) {
-        let topic = self::topic(stage);
-        let job = Job::new(contender, stage, &topic, 1, PARTITIONS);
-        let mut process = job.follow();
-        let latencies = measure(&topic, &job.copies[0], window, Some(&mut process));
-        drop(process);
-        told(report, Some(contender), latencies);
-        job.count();
-        job.clear();
-        topic.delete();
-    }
+    latencies
+}
+
+fn between(stage: &Stage, contender: Contender, window: Duration) -> Latencies {
+    let topic = topic(stage);
+    let job = Job::new(contender, stage, &topic, 1, PARTITIONS);
+    let mut process = job.follow();
+    let latencies = measure(&topic, &job.copies[0], window, Some(&mut process));
+    drop(process);
+    job.count();
+    job.clear();
+    topic.delete();
+    latencies
 }
 
 fn topic(stage: &Stage) -> Topic {
     stage.source.topic(&format!("steady{}", unique())).create(PARTITIONS)
-}
-
-fn told(report: &mut Report, contender: Option<Contender>, latencies: Latencies) {
-    let delay = Delay { contender, latencies };
-    eprintln!(
-        "latency, {}: p50 {:.2} ms, p99 {:.2} ms",
-        delay.who(),
-        delay.latencies.within(500),
-        delay.latencies.within(990)
-    );
-    report.delays.push(delay);
 }
 
 /// Of the records that are written within the window. All that was written before and in it has to arrive.

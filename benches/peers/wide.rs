@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Arguments;
+use super::common::measure::sync;
 use super::common::support::process::{Tethered, cpu_time};
 use super::common::support::topic::Topic;
 use super::common::support::{seconds, throughout, within_at};
@@ -25,6 +26,7 @@ const PATIENCE: Duration = seconds(180);
 /// deleted: that would keep the brokers busy for a while.
 pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
     let (topic, speaker) = topic(stage);
+    sync();
     let first = call(&speaker, &listen(&topic));
     report.wide.push(told(Wide { contender: None, idle: None, peak_memory: None, first }));
     for contender in arguments.among(&Contender::WIDE) {
@@ -65,6 +67,8 @@ fn measure(job: &Job<'_>, speaker: &Speaker, idle: Duration) -> Wide {
     // wait for a thousand of those, whoever copies
     call(speaker, &listener);
     throughout(SETTLE, || runs(&mut process));
+    // nor does anybody pay for what the disk has not written yet
+    sync();
     let before = cpu_time(process.pid());
     throughout(idle, || runs(&mut process));
     let share = cpu_time(process.pid()).saturating_sub(before).as_secs_f64() / idle.as_secs_f64();

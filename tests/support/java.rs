@@ -29,21 +29,25 @@ static AGENT_CLASSES: LazyLock<PathBuf> = LazyLock::new(compile_agent);
 #[derive(Clone, Copy, Debug)]
 pub struct Jvm {
     /// So much at most, such as `300m`.
-    pub heap: &'static str,
-    /// For one that is measured: it takes longer to start, and its code is fast after a while, as in production.
-    pub is_lasting: bool,
+    heap: &'static str,
+    flags: &'static [&'static str],
 }
 
 impl Jvm {
     /// One that is ready soon.
     pub const fn brief(heap: &'static str) -> Self {
-        Self { heap, is_lasting: false }
+        Self { heap, flags: BRIEF }
+    }
+
+    /// One that is measured: it takes longer to start, and its code is fast after a while, as in production.
+    pub const fn lasting(heap: &'static str) -> Self {
+        Self { heap, flags: LASTING }
     }
 
     /// A command with Kafka on its class path; the main class and its arguments are to be added.
     pub fn command(self) -> Command {
         let mut command = Command::new("java");
-        command.arg(format!("-Xmx{}", self.heap)).args(if self.is_lasting { LASTING } else { BRIEF });
+        command.arg(format!("-Xmx{}", self.heap)).args(self.flags);
         command.arg("-cp").arg(format!("{}:{}/*", AGENT_CLASSES.display(), jars().display()));
         command
     }
