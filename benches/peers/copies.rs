@@ -1,5 +1,7 @@
 //! Topics that are copied once, from their beginnings to their ends: to one target, and to three.
 
+use std::time::Duration;
+
 use super::common::data::{DataSet, PARTITIONS};
 use super::common::measure::Taken;
 use super::common::support::topic::Topic;
@@ -19,6 +21,8 @@ pub(crate) struct Copied {
     pub(crate) taken: Taken,
     /// The records that were copied in that time, per target.
     pub(crate) records: f64,
+    /// The CPU time from the start of the process on, and all records per target.
+    pub(crate) whole: (Duration, f64),
     /// The bytes of the topic that the source sent.
     pub(crate) source_bytes: i64,
 }
@@ -79,9 +83,9 @@ fn copy(stage: &Stage, contender: Contender, data: DataSet, topic: &Topic, recor
     let mut job = Job::new(contender, stage, topic, targets, PARTITIONS);
     (job.codec, job.keys) = (data.codec(), data.has_keys());
     let before = stage.source.bytes_out(&topic.name);
-    let (taken, records) = job.copy(records);
+    let copied = job.copy(records);
     let source_bytes = stage.source.bytes_out(&topic.name) - before;
     job.count();
     job.clear();
-    Copied { taken, records, source_bytes }
+    Copied { source_bytes, ..copied }
 }

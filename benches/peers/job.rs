@@ -13,6 +13,7 @@ use super::common::support::process::Tethered;
 use super::common::support::topic::Topic;
 use super::common::unique;
 use super::contender::Contender;
+use super::copies::Copied;
 use super::mirror::Mirror;
 use super::stage::{Stage, create};
 use super::watch::Watch;
@@ -72,9 +73,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Copies all that is there; what it took, of time from the first records to the last, and how many were copied meanwhile, per
-    /// target.
-    pub(crate) fn copy(&self, records: u32) -> (Taken, f64) {
+    /// Copies all that is there; what it took, of time from the first records to the last. What the source sent is not known here.
+    pub(crate) fn copy(&self, records: u32) -> Copied {
         let who = format!("{}, {} target(s)", self.contender.name(), self.targets.len());
         let commands = match self.contender {
             Contender::Mm2 | Contender::Mm2Tuned => return Mirror::start(self, 20).measure(&who, self, records),
@@ -85,7 +85,9 @@ impl<'a> Job<'a> {
         let all = i64::from(records) * i64::try_from(self.copies.len()).unwrap();
         let watch = Watch::start(&self.copies, all);
         let taken = measure(&who, commands, &self.folder.join("contender.log"));
-        (Taken { wall: watch.took(), ..taken }, f64::from(records))
+        let records = f64::from(records);
+        let whole = (taken.cpu, records);
+        Copied { taken: Taken { wall: watch.took(), ..taken }, records, whole, source_bytes: 0 }
     }
 
     /// Has the contender copy what is there and what comes, with no time lost to wait for larger batches where that can be

@@ -3,7 +3,7 @@
 //! `benches/peers/run` fetches what this needs and starts it. Each contender is a process of its own, or several, and is
 //! measured from outside. Every copy is counted, so that a broken run can't look fast. `MirrorMaker` 2 runs until it is killed,
 //! and its Java takes long to start. So speed is that from the first records that are seen on the targets to the last ones, for all;
-//! CPU and memory are those of that time for `MirrorMaker` 2, and from the start to the end of the process for all others.
+//! CPU is told of that time for `MirrorMaker` 2, and also from the start of its process on, as it is for all others.
 #![allow(clippy::unwrap_used, reason = "a comparison that can't be made ends with a panic")]
 #![allow(clippy::disallowed_methods, reason = "clocks are what this is about")]
 

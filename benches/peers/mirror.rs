@@ -14,6 +14,7 @@ use super::common::support::java::LASTING;
 use super::common::support::process::{Tethered, cpu_time};
 use super::common::support::{seconds, within_at};
 use super::contender::Contender;
+use super::copies::Copied;
 use super::job::Job;
 use super::watch;
 
@@ -104,7 +105,7 @@ impl Mirror {
 
     /// Waits until all is copied: what it took from the first records that were seen to the last, and how many were copied
     /// meanwhile, per target. Where it is not sure what belongs to that, it does not count: as it suits `MirrorMaker` best.
-    pub(crate) fn measure(mut self, who: &str, job: &Job<'_>, records: u32) -> (Taken, f64) {
+    pub(crate) fn measure(mut self, who: &str, job: &Job<'_>, records: u32) -> Copied {
         let all = i64::from(records) * i64::try_from(job.copies.len()).unwrap();
         let mut empty = None;
         let first = self.poll(job, "copies nothing", |before, after| {
@@ -123,7 +124,7 @@ impl Mirror {
         taken.tell(who);
         #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
         let copied = (all - first.records) as f64 / job.copies.len() as f64;
-        (taken, copied)
+        Copied { taken, records: copied, whole: (last.cpu, f64::from(records)), source_bytes: 0 }
     }
 
     /// Looks again and again how far it is, until `pick` has what it looks for in the samples before and after a look.
