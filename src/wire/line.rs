@@ -190,6 +190,8 @@ struct Conversation<'a> {
     version: i16,
     outlet: WriteHalf<Socket>,
     asked: VecDeque<Asked>,
+    /// Since when there was always something that the broker had to answer, or that had to be sent to it.
+    busy: Instant,
     /// Whether the broker's last word was that it throttles.
     is_throttled: bool,
 }
@@ -200,8 +202,9 @@ async fn converse(writing: &Writing, broker: BrokerId, line: &Line, connection: 
     let (inlet, outlet, who) = connection.into_parts();
     let version = who.version(&access, ApiKey::Produce, VERSIONS.0, VERSIONS.1)?;
     let (answers, listening) = listen(inlet);
+    let (asked, busy) = (VecDeque::new(), Instant::now());
     let mut conversation =
-        Conversation { writing, broker, line, who, version, outlet, asked: VecDeque::new(), is_throttled: false };
+        Conversation { writing, broker, line, who, version, outlet, asked, busy, is_throttled: false };
     let ended = conversation.go_on(answers).await;
     listening.abort();
     if conversation.asked.is_empty() {
@@ -246,6 +249,9 @@ impl Conversation<'_> {
                 return Ok(()); // another one takes its place
             }
             self.send_what_can_be_sent().await?;
+            if self.asked.is_empty() && self.line.is_empty() {
+                self.busy = Instant::now();
+            }
             let muted = self.line.quiet_until().filter(|_| !self.line.is_empty());
             let due = self.asked.front().map(|asked| asked.due);
             // who is told to hang up does so then, at the earliest
@@ -345,7 +351,7 @@ impl Conversation<'_> {
             if outbound.listed.take_if(|listed| *listed == self.broker).is_none() {
                 continue; // it stands in another line by now
             }
-            if leads && let Some(sent) = outbound.send(self.broker, identity) {
+            if leads && let Some(sent) = outbound.send(self.broker, identity, self.busy) {
                 bytes += sent.batch.total_bytes();
                 (0..sent.gathered).for_each(|_| shared.counts.fell_back(Fallback::Small));
                 taken.push((partition, sent));

@@ -109,8 +109,9 @@ impl Outbound {
             && self.under_way.len() < if self.proven { MOST_UNDER_WAY } else { 1 }
     }
 
-    /// Takes the next batch as sent to `broker`. `latest` is the producer's present identity.
-    pub(super) fn send(&mut self, broker: BrokerId, latest: Identity) -> Option<Sent> {
+    /// Takes the next batch as sent to `broker`, with which the connection was busy all the time from `busy` on. `latest` is the
+    /// producer's present identity.
+    pub(super) fn send(&mut self, broker: BrokerId, latest: Identity, busy: Instant) -> Option<Sent> {
         if !self.can_send(broker) {
             return None;
         }
@@ -119,7 +120,7 @@ impl Outbound {
             self.course = Course::Ahead; // all that was sent before is there
         }
         let identity = *self.identity.get_or_insert(latest);
-        let gathered = if self.course == Course::Ahead { gather(&mut self.waiting, Instant::now()) } else { 0 };
+        let gathered = if self.course == Course::Ahead { gather(&mut self.waiting, busy, Instant::now()) } else { 0 };
         // before numbers can begin anew, only what may be there is asked for
         let is_open = |piece: &Piece| piece.uncertain;
         let open = if self.course == Course::Anew { self.waiting.iter().position(is_open) } else { None };
@@ -274,7 +275,7 @@ mod tests {
 
     /// Sends all that may be sent; by what each is known, and its number.
     fn send(outbound: &mut Outbound, latest: Identity) -> Vec<(u64, i16, i32)> {
-        let sent = std::iter::from_fn(|| outbound.send(BROKER, latest));
+        let sent = std::iter::from_fn(|| outbound.send(BROKER, latest, Instant::now()));
         sent.map(|sent| (sent.number, sent.identity.epoch, sent.sequence)).collect()
     }
 

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::format::{Codec, Encoder, RawBatch};
 
-/// Whoever has waited for longer than this waits for requests: each takes one batch of a partition, however small that is. So they are
-/// put together then, which costs less than to wait for each other's answers.
+/// Whoever has waited behind requests for longer than this waits for their answers: each takes one batch of a partition, however small
+/// that is. So they are put together then, which costs less. Who waits for a connection or a leader waits for nothing of the kind.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Batches smaller than this are put together.
 const SMALL: usize = 16 << 10;
@@ -62,11 +62,11 @@ impl Piece {
     }
 }
 
-/// Puts the first of those that wait together with those behind it, if it has waited for long and they are small. Says how many went
-/// into it; those that can't be opened stay as they are.
-pub(super) fn gather(waiting: &mut VecDeque<Piece>, now: Instant) -> usize {
+/// Puts the first of those that wait together with those behind it, if it has waited for long and they are small. The connection was
+/// busy all the time from `busy` on. Says how many went into it; those that can't be opened stay as they are.
+pub(super) fn gather(waiting: &mut VecDeque<Piece>, busy: Instant, now: Instant) -> usize {
     let Some(first) = waiting.front() else { return 0 };
-    if !first.is_free() || now.duration_since(first.since) < PATIENCE {
+    if !first.is_free() || now.duration_since(first.since.max(busy)) < PATIENCE {
         return 0;
     }
     let most = usize::try_from(first.most / 8 * 7).unwrap_or(usize::MAX).min(GATHERED);
@@ -124,8 +124,10 @@ mod tests {
     #[test]
     fn what_waits_for_long_goes_together_and_nothing_of_it_is_lost() {
         let mut waiting: VecDeque<Piece> = (1..=6).map(|n| piece(n, &[b"a", b"b"])).collect();
-        assert_eq!(gather(&mut waiting, Instant::now()), 0, "it has not waited");
-        assert_eq!(gather(&mut waiting, late()), 6);
+        let begin = Instant::now();
+        assert_eq!(gather(&mut waiting, begin, Instant::now()), 0, "it has not waited");
+        assert_eq!(gather(&mut waiting, late(), late()), 0, "it has not waited for answers");
+        assert_eq!(gather(&mut waiting, begin, late()), 6);
         let one = waiting.pop_front().unwrap();
         assert!(waiting.is_empty());
         assert_eq!(values(&one), [b"a", b"b"].repeat(6).iter().map(|value| value.to_vec()).collect::<Vec<_>>());
@@ -151,18 +153,18 @@ mod tests {
         for spoil in spoil {
             let mut waiting: VecDeque<Piece> = (1..=8).map(|n| piece(n, &[b"a"])).collect();
             spoil(&mut waiting[4]);
-            assert_eq!(gather(&mut waiting, late()), 4);
+            assert_eq!(gather(&mut waiting, Instant::now(), late()), 4);
             assert_eq!(waiting.len(), 5);
         }
         let mut waiting: VecDeque<Piece> = (1..=3).map(|n| piece(n, &[b"a"])).collect();
         waiting.push_back(piece(4, &[&noise]));
-        assert_eq!(gather(&mut waiting, late()), 0);
+        assert_eq!(gather(&mut waiting, Instant::now(), late()), 0);
     }
 
     #[test]
     fn what_goes_together_is_no_larger_than_its_topic_takes() {
         let mut waiting: VecDeque<Piece> = (1..=40).map(|n| piece(n, &[b"a"]).knowing(0, 1000)).collect();
-        let count = gather(&mut waiting, late());
+        let count = gather(&mut waiting, Instant::now(), late());
         assert!((SEVERAL..40).contains(&count));
         assert!(waiting[0].batch.total_bytes() < 1000);
     }
