@@ -8,7 +8,7 @@ use super::common::support::topic::Topic;
 use super::contender::Contender;
 use super::job::Job;
 use super::report::{Copies, Report};
-use super::stage::Stage;
+use super::stage::{Shape, Stage};
 use super::{Arguments, Scenario};
 
 /// The data sets that go to three targets.
@@ -80,7 +80,7 @@ pub(crate) fn rounds<W: Copy, M>(all: &[W], rounds: u32, mut measure: impl FnMut
 }
 
 fn copy(stage: &Stage, contender: Contender, data: DataSet, topic: &Topic, records: u32, targets: usize) -> Copied {
-    let mut job = Job::new(contender, stage, topic, targets, PARTITIONS);
+    let mut job = Job::new(contender, stage, topic, targets, &Shape::of(PARTITIONS));
     (job.codec, job.keys) = (data.codec(), data.has_keys());
     let before = stage.source.bytes_out(&topic.name);
     let copied = job.copy(records);

@@ -15,7 +15,7 @@ use super::common::unique;
 use super::contender::Contender;
 use super::copies::Copied;
 use super::mirror::Mirror;
-use super::stage::{Stage, create};
+use super::stage::{Shape, Stage, create};
 use super::watch::Watch;
 
 /// Between records, and between a key and its value, where kcat tells them by what stands there. 512 random bytes have the
@@ -45,13 +45,7 @@ pub(crate) struct Job<'a> {
 
 impl<'a> Job<'a> {
     /// Makes the topics that the copies go to.
-    pub(crate) fn new(
-        contender: Contender,
-        stage: &'a Stage,
-        topic: &'a Topic,
-        targets: usize,
-        partitions: i32,
-    ) -> Self {
+    pub(crate) fn new(contender: Contender, stage: &'a Stage, topic: &'a Topic, targets: usize, shape: &Shape) -> Self {
         let number = unique();
         let name = match contender {
             Contender::Mm2 => format!("{}.{}", Mirror::alias(number), topic.name),
@@ -59,7 +53,7 @@ impl<'a> Job<'a> {
             _ => format!("{}.{number}", topic.name),
         };
         let targets = &stage.targets[..targets];
-        let copies = targets.iter().map(|target| create(target.topic(&name), partitions)).collect();
+        let copies = targets.iter().map(|target| create(target.topic(&name), shape)).collect();
         Self {
             contender,
             topic,

@@ -14,7 +14,7 @@ use super::copies::rounds;
 use super::job::Job;
 use super::probe::{Latencies, Listener, Speaker, now};
 use super::report::{Delay, Report, name};
-use super::stage::Stage;
+use super::stage::{Shape, Stage};
 
 /// Between two records.
 const EVERY: Duration = Duration::from_millis(1);
@@ -46,7 +46,7 @@ fn by_itself(stage: &Stage, window: Duration) -> Latencies {
 
 fn between(stage: &Stage, contender: Contender, window: Duration) -> Latencies {
     let topic = topic(stage);
-    let job = Job::new(contender, stage, &topic, 1, PARTITIONS);
+    let job = Job::new(contender, stage, &topic, 1, &Shape::of(PARTITIONS));
     let mut process = job.follow();
     let latencies = measure(&topic, &job.copies[0], window, Some(&mut process));
     drop(process);

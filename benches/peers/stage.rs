@@ -44,13 +44,27 @@ fn start(name: &str) -> Cluster {
     Cluster::start_with(name, &Options { properties, is_measured: true, ..Options::default() })
 }
 
+/// How topics are made.
+pub(crate) struct Shape {
+    pub(crate) partitions: i32,
+    /// Settings by name.
+    pub(crate) configs: Value,
+}
+
+impl Shape {
+    /// With the brokers' settings.
+    pub(crate) fn of(partitions: i32) -> Self {
+        Self { partitions, configs: json!({}) }
+    }
+}
+
 /// Makes a topic, and waits until all of it can be asked; a busy broker takes its time for many partitions.
-pub(crate) fn create(topic: Topic, partitions: i32) -> Topic {
+pub(crate) fn create(topic: Topic, shape: &Shape) -> Topic {
     let named = json!({ "bootstrap": topic.bootstrap, "topic": topic.name });
     let mut order = named.clone();
-    (order["partitions"], order["configs"]) = (json!(partitions), json!({}));
+    (order["partitions"], order["configs"]) = (json!(shape.partitions), shape.configs.clone());
     if let Err(error) = try_ask("create_topic", order) {
-        let all = usize::try_from(partitions).unwrap();
+        let all = usize::try_from(shape.partitions).unwrap();
         let ready = within_at(seconds(1), PATIENCE, || {
             let offsets = try_ask("offsets", named.clone()).ok();
             offsets.as_ref().and_then(Value::as_object).filter(|offsets| offsets.len() == all).map(|_| ())

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::Arguments;
 use super::common::measure::sync;
 use super::common::support::process::{Tethered, cpu_time};
@@ -12,7 +14,7 @@ use super::contender::Contender;
 use super::job::Job;
 use super::probe::{Latencies, Listener, Speaker};
 use super::report::{Report, Wide};
-use super::stage::{Stage, create};
+use super::stage::{Shape, Stage, create};
 
 /// How many partitions.
 pub(crate) const PARTITIONS: i32 = 1000;
@@ -25,12 +27,13 @@ const PATIENCE: Duration = seconds(180);
 /// Measures a broker by itself, and everybody who looks after many partitions. All copy the same topic, and no topic is
 /// deleted: that would keep the brokers busy for a while.
 pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
-    let (topic, speaker) = topic(stage);
+    let shape = unindexed();
+    let (topic, speaker) = topic(stage, &shape);
     sync();
     let first = call(&speaker, &listen(&topic));
     report.wide.push(told(Wide { contender: None, idle: None, peak_memory: None, first }));
     for contender in arguments.among(&Contender::WIDE) {
-        let job = Job::new(contender, stage, &topic, 1, PARTITIONS);
+        let job = Job::new(contender, stage, &topic, 1, &shape);
         report.wide.push(told(measure(&job, &speaker, seconds(arguments.seconds))));
         job.count();
     }
@@ -42,10 +45,17 @@ fn told(wide: Wide) -> Wide {
     wide
 }
 
+/// Every so many bytes a broker notes in an index where it is: a page of a mapped file, which some disks take milliseconds
+/// for. All partitions are filled alike, so that it would do so in all of them at once, and in the measure of whoever it
+/// happened to; so these have no such notes, which only long logs are read with.
+fn unindexed() -> Shape {
+    Shape { configs: json!({ "index.interval.bytes": "1073741824" }), ..Shape::of(PARTITIONS) }
+}
+
 /// The topic with its first records, and who wrote them: connected, and known to all partitions.
-fn topic(stage: &Stage) -> (Topic, Speaker) {
+fn topic(stage: &Stage, shape: &Shape) -> (Topic, Speaker) {
     eprintln!("{PARTITIONS} partitions: filling");
-    let topic = create(stage.source.topic(&format!("wide{}", unique())), PARTITIONS);
+    let topic = create(stage.source.topic(&format!("wide{}", unique())), shape);
     let speaker = Speaker::new(&topic);
     for _ in 0..RECORDS {
         (0..PARTITIONS).for_each(|partition| speaker.say(partition));
@@ -63,8 +73,7 @@ fn measure(job: &Job<'_>, speaker: &Speaker, idle: Duration) -> Wide {
     });
     assert!(level.is_some(), "{} does not catch up", job.contender.name());
     let listener = listen(&job.copies[0]);
-    // a broker's first index entry of a partition is the first page of a file, which some disks take long for: all would
-    // wait for a thousand of those, whoever copies
+    // what happens once is no figure of who copies
     call(speaker, &listener);
     throughout(SETTLE, || runs(&mut process));
     // nor does anybody pay for what the disk has not written yet
