@@ -20,6 +20,8 @@ use super::stage::{Shape, Stage, create};
 pub(crate) const PARTITIONS: i32 = 1000;
 /// How many records each has at first.
 const RECORDS: u32 = 10;
+/// How often a record in each is written before it counts: brokers are slow until they have compiled what they do.
+const WARMING: u32 = 6;
 /// How long what follows a copy may take until all is quiet.
 const SETTLE: Duration = seconds(5);
 const PATIENCE: Duration = seconds(180);
@@ -30,7 +32,10 @@ pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
     let shape = unindexed();
     let (topic, speaker) = topic(stage, &shape);
     sync();
-    let first = call(&speaker, &listen(&topic));
+    let listener = listen(&topic);
+    warm(&speaker, &listener);
+    let first = call(&speaker, &listener);
+    drop(listener);
     report.wide.push(told(Wide { contender: None, idle: None, peak_memory: None, first }));
     for contender in arguments.among(&Contender::WIDE) {
         let job = Job::new(contender, stage, &topic, 1, &shape);
@@ -73,8 +78,7 @@ fn measure(job: &Job<'_>, speaker: &Speaker, idle: Duration) -> Wide {
     });
     assert!(level.is_some(), "{} does not catch up", job.contender.name());
     let listener = listen(&job.copies[0]);
-    // what happens once is no figure of who copies
-    call(speaker, &listener);
+    warm(speaker, &listener);
     throughout(SETTLE, || runs(&mut process));
     // nor does anybody pay for what the disk has not written yet
     sync();
@@ -95,6 +99,12 @@ fn listen(topic: &Topic) -> Listener {
     let listener = Listener::new(topic, PARTITIONS);
     listener.hear(usize::try_from(topic.end()).unwrap(), PATIENCE);
     listener
+}
+
+fn warm(speaker: &Speaker, listener: &Listener) {
+    for _ in 0..WARMING {
+        call(speaker, listener);
+    }
 }
 
 /// Writes one record into each partition, and waits for all of them.

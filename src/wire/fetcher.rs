@@ -27,6 +27,9 @@ const WAIT_MS: (i32, i32) = (250, 10);
 const ANSWER: i32 = 8 << 20;
 /// How soon a broker is tried again that could not be reached, and at the latest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Requests follow each other by at least this much per partition: a broker looks through all of them for each, so that many
+/// would cost it, and the reader, more than what they bring while records trickle in.
+const SPACING: Duration = Duration::from_micros(20);
 /// How long a partition rests that its leader could not give.
 const REST: Duration = Duration::from_millis(100);
 
@@ -42,6 +45,7 @@ pub(super) async fn fetch(shelf: Shelf, broker: BrokerId, wake: Rc<Notify>) {
             wake.notified().await;
             continue;
         }
+        let next = Instant::now() + SPACING.saturating_mul(u32::try_from(wanted.len()).unwrap_or(u32::MAX));
         let fetched = fetch_once(&shelf, broker, &mut open, (&wanted, round), terms).await;
         for (id, _) in &wanted {
             if let Some(reading) = shelf.borrow_mut().streams.get_mut(id) {
@@ -51,6 +55,9 @@ pub(super) async fn fetch(shelf: Shelf, broker: BrokerId, wake: Rc<Notify>) {
         match fetched {
             Ok(throttle) => {
                 pause = BACKOFF.0;
+                if next >= Instant::now() + runtime::TICK {
+                    runtime::until(next).await;
+                }
                 if !throttle.is_zero() {
                     shelf.borrow().counts.throttled(throttle);
                     runtime::rest(throttle).await;

@@ -49,6 +49,9 @@ pub(super) fn spawn(task: impl Future<Output = ()> + 'static) -> JoinHandle<()> 
     })
 }
 
+/// The runtime's clock ticks this often: whoever rests for less may rest for as long.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
 /// Rests until then.
 pub(super) async fn until(due: Instant) {
     tokio::time::sleep_until(due).await;
