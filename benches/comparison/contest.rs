@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments) -> Report {
     eprintln!("starting three brokers");
     // topics that were deleted leave the disk at once
     let options =
-        Options { properties: vec![("log.segment.delete.delay.ms".into(), "0".into())], ..Options::default() };
+        Options { properties: vec![("log.segment.delete.delay.ms".into(), "1000".into())], ..Options::default() };
     let start = |name| Cluster::start_with(name, &options);
     let field = Field { source: start("source"), targets: [start("target"), start("second")], folder: run_folder() };
     let records = arguments.records;

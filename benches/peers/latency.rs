@@ -12,8 +12,8 @@ use super::common::unique;
 use super::contender::Contender;
 use super::copies::rounds;
 use super::job::Job;
-use super::probe::{Latencies, Listener, Speaker, now};
-use super::report::{Delay, Report, name};
+use super::probe::{Arrival, Latencies, Listener, Speaker, now};
+use super::report::{Delay, Heard, Report, name};
 use super::stage::{Shape, Stage};
 
 /// Between two records.
@@ -28,44 +28,51 @@ pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
     let window = seconds(arguments.seconds);
     let all: Vec<Option<Contender>> =
         std::iter::once(None).chain(arguments.among(&Contender::FOLLOWING).into_iter().map(Some)).collect();
-    let found = rounds(&all, arguments.rounds, |contender| {
-        let latencies = contender.map_or_else(|| by_itself(stage, window), |one| between(stage, one, window));
-        let (p50, p99) = (latencies.within(500), latencies.within(990));
-        eprintln!("latency, {}: p50 {p50:.2} ms, p99 {p99:.2} ms", name(contender));
-        latencies
-    });
+    let measure = |contender: Option<Contender>| {
+        let heard = contender.map_or_else(|| by_itself(stage, window), |one| between(stage, one, window));
+        let (p50, p99) = (heard.target.within(500), heard.target.within(990));
+        let source = heard.source.as_ref().map(|source| source.within(990));
+        eprintln!("latency, {}: p50 {p50:.2} ms, p99 {p99:.2} ms, at the source {source:.2?}", name(contender));
+        heard
+    };
+    eprintln!("latency: a round that does not count, in which the brokers' Java compiles what everybody asks of them");
+    rounds(&all, 1, measure);
+    let found = rounds(&all, arguments.rounds, measure);
     report.delays.extend(found.into_iter().map(|(contender, rounds)| Delay { contender, rounds }));
 }
 
-fn by_itself(stage: &Stage, window: Duration) -> Latencies {
+fn by_itself(stage: &Stage, window: Duration) -> Heard {
     let topic = topic(stage);
-    let latencies = measure(&topic, &topic, window, None);
+    let heard = measure(&topic, None, window);
     topic.delete();
-    latencies
+    heard
 }
 
-fn between(stage: &Stage, contender: Contender, window: Duration) -> Latencies {
+fn between(stage: &Stage, contender: Contender, window: Duration) -> Heard {
     let topic = topic(stage);
     let job = Job::new(contender, stage, &topic, 1, &Shape::of(PARTITIONS));
     let mut process = job.follow();
-    let latencies = measure(&topic, &job.copies[0], window, Some(&mut process));
+    let heard = measure(&topic, Some((&job.copies[0], &mut process)), window);
     drop(process);
     job.count();
     job.clear();
     topic.delete();
-    latencies
+    heard
 }
 
 fn topic(stage: &Stage) -> Topic {
     stage.source.topic(&format!("steady{}", unique())).create(PARTITIONS)
 }
 
-/// Of the records that are written within the window. All that was written before and in it has to arrive.
-fn measure(from: &Topic, to: &Topic, window: Duration, mut process: Option<&mut Tethered>) -> Latencies {
+/// Of the records that are written within the window; `copied`: where they are copied to, and by whom. All that was written
+/// before and in it has to arrive.
+fn measure(from: &Topic, mut copied: Option<(&Topic, &mut Tethered)>, window: Duration) -> Heard {
+    let to = copied.as_ref().map_or(from, |(to, _)| to);
+    let at_source = copied.is_some().then(|| Listener::new(from, PARTITIONS));
     let listener = Listener::new(to, PARTITIONS);
     let mut runs = |time| {
         throughout(time, || {
-            let ended = process.as_mut().and_then(|process| process.ended());
+            let ended = copied.as_mut().and_then(|(_, process)| process.ended());
             assert_eq!(ended, None, "the contender has ended");
         });
     };
@@ -82,8 +89,9 @@ fn measure(from: &Topic, to: &Topic, window: Duration, mut process: Option<&mut 
         stop.store(true, Ordering::Relaxed);
         (begin, end, speaking.join().unwrap(), first)
     });
+    let of = |all: Vec<Arrival>| Latencies::of(all.into_iter().filter(|arrival| (begin..end).contains(&arrival.sent)));
     heard.extend(listener.hear(said - heard.len(), PATIENCE));
-    Latencies::of(heard.into_iter().filter(|arrival| (begin..end).contains(&arrival.sent)))
+    Heard { target: of(heard), source: at_source.map(|listener| of(listener.hear(said, PATIENCE))) }
 }
 
 /// Sets what it has when it goes.

@@ -115,8 +115,17 @@ impl Wide {
 pub(crate) struct Delay {
     /// By whom.
     pub(crate) contender: Option<Contender>,
-    /// Of each record, per round.
-    pub(crate) rounds: Vec<Latencies>,
+    /// Per round.
+    pub(crate) rounds: Vec<Heard>,
+}
+
+/// How long the records of a round took.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    /// To the consumer at the target.
+    pub(crate) target: Latencies,
+    /// To a consumer at the source, at the same time and so on a machine that has as much to do; nothing for a broker by itself.
+    pub(crate) source: Option<Latencies>,
 }
 
 impl Delay {
@@ -127,12 +136,29 @@ impl Delay {
 
     /// The milliseconds within which so many of a thousand were there: the median of the rounds.
     pub(crate) fn within(&self, per_mille: usize) -> f64 {
-        median(self.rounds.iter().map(|latencies| latencies.within(per_mille)))
+        median(self.rounds.iter().map(|round| round.target.within(per_mille)))
+    }
+
+    /// The same for a consumer at the source, meanwhile.
+    pub(crate) fn at_source(&self, per_mille: usize) -> Option<f64> {
+        let rounds: Option<Vec<f64>> =
+            self.rounds.iter().map(|round| Some(round.source.as_ref()?.within(per_mille))).collect();
+        rounds.map(|rounds| median(rounds.into_iter()))
+    }
+
+    /// How many times as long as to the consumer at the source it took.
+    pub(crate) fn times_source(&self, per_mille: usize) -> Option<f64> {
+        let ratio = |round: &Heard| Some(round.target.within(per_mille) / round.source.as_ref()?.within(per_mille));
+        let rounds: Option<Vec<f64>> = self.rounds.iter().map(ratio).collect();
+        rounds.map(|rounds| median(rounds.into_iter()))
     }
 
     fn to_json(&self) -> Value {
         let [p50, p99, p999] = [500, 990, 999].map(|per_mille| self.within(per_mille));
-        json!({ "contender": self.who(), "p50_ms": p50, "p99_ms": p99, "p999_ms": p999 })
+        json!({
+            "contender": self.who(), "p50_ms": p50, "p99_ms": p99, "p999_ms": p999,
+            "source_p99_ms": self.at_source(990), "p99_times_source": self.times_source(990),
+        })
     }
 }
 
@@ -211,10 +237,15 @@ impl Report {
 
     fn delays_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Latency from producer to consumer at 1,000 records a second")?;
-        writeln!(f, "| | p50 ms | p99 ms | p99.9 ms |\n|---|---:|---:|---:|")?;
+        writeln!(
+            f,
+            "| | p50 ms | p99 ms | p99.9 ms | p99 at the source meanwhile | times that |\n|---|---:|---:|---:|---:|---:|"
+        )?;
+        let show = |figure: Option<f64>| figure.map_or("–".to_owned(), |figure| format!("{figure:.2}"));
         for row in &self.delays {
             let [p50, p99, p999] = [500, 990, 999].map(|per_mille| row.within(per_mille));
-            writeln!(f, "| {} | {p50:.2} | {p99:.2} | {p999:.2} |", row.who())?;
+            let (source, times) = (show(row.at_source(990)), show(row.times_source(990)));
+            writeln!(f, "| {} | {p50:.2} | {p99:.2} | {p999:.2} | {source} | {times} |", row.who())?;
         }
         writeln!(f)
     }

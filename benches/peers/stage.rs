@@ -37,9 +37,9 @@ impl Stage {
 }
 
 fn start(name: &str) -> Cluster {
-    // topics that were deleted leave the disk at once; and a broker that is busy is no reason to put members out of their
-    // groups, so they have Kafka's own time
-    let settings = [("log.segment.delete.delay.ms", "0"), ("group.consumer.session.timeout.ms", "45000")];
+    // topics that were deleted leave the disk soon: at once would mean that the broker looks a thousand times a second; and a
+    // broker that is busy is no reason to put members out of their groups, so they have Kafka's own time
+    let settings = [("log.segment.delete.delay.ms", "1000"), ("group.consumer.session.timeout.ms", "45000")];
     let properties = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     Cluster::start_with(name, &Options { properties, is_measured: true, ..Options::default() })
 }

@@ -11,7 +11,7 @@ use crate::kafka::Reader;
 /// The limit, as the consumers of one reader see it.
 #[derive(Clone)]
 pub struct ReadLimit {
-    limit: Limit,
+    pub(super) limit: Limit,
     state: Arc<Mutex<State>>,
     reader: Option<Arc<dyn Reader>>,
 }

@@ -43,7 +43,7 @@ fn cost_of_being_watched_at_full_speed() {
     let (records, rounds) = (number("COST_RECORDS", 4_000_000), number("COST_ROUNDS", 7));
     // topics that were deleted leave the disk at once
     let options =
-        Options { properties: vec![("log.segment.delete.delay.ms".into(), "0".into())], ..Options::default() };
+        Options { properties: vec![("log.segment.delete.delay.ms".into(), "1000".into())], ..Options::default() };
     let [here, there] = ["cost-source", "cost-target"].map(|name| Cluster::start_with(name, &options));
     let receiver = Receiver::start();
     let source = here.topic("cost").create(4);
