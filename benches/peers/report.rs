@@ -143,14 +143,14 @@ impl Delay {
     pub(crate) fn at_source(&self, per_mille: usize) -> Option<f64> {
         let rounds: Option<Vec<f64>> =
             self.rounds.iter().map(|round| Some(round.source.as_ref()?.within(per_mille))).collect();
-        rounds.map(|rounds| median(rounds))
+        rounds.map(median)
     }
 
     /// How many times as long as to the consumer at the source it took.
     pub(crate) fn times_source(&self, per_mille: usize) -> Option<f64> {
         let ratio = |round: &Heard| Some(round.target.within(per_mille) / round.source.as_ref()?.within(per_mille));
         let rounds: Option<Vec<f64>> = self.rounds.iter().map(ratio).collect();
-        rounds.map(|rounds| median(rounds))
+        rounds.map(median)
     }
 
     fn to_json(&self) -> Value {
