@@ -94,9 +94,7 @@ pub(crate) fn of(report: &Report) -> Vec<Bound> {
     }
     fans(&mut bounds, report);
     delays(&mut bounds, report);
-    for ours in [Contender::Records, Contender::Passthrough] {
-        wide(&mut bounds, report, ours);
-    }
+    wide(&mut bounds, report);
     bounds.0
 }
 
@@ -168,7 +166,8 @@ fn delays(bounds: &mut Bounds, report: &Report) {
     bounds.at_most("passthrough: latency, p99 / that of the source, meanwhile".to_owned(), TAIL, meanwhile);
 }
 
-fn wide(bounds: &mut Bounds, report: &Report, ours: Contender) {
+fn wide(bounds: &mut Bounds, report: &Report) {
+    let ours = Contender::Passthrough;
     let row = report.wide.iter().find(|row| row.contender == Some(ours));
     let name = ours.name();
     bounds.at_most(format!("{name}, 1,000 partitions: idle share of a core"), IDLE, row.and_then(|row| row.idle));
