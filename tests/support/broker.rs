@@ -1,6 +1,6 @@
 //! A broker of Kafka as a process of its own, which can be stopped, killed, frozen and restarted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -200,12 +200,16 @@ fn nanoseconds() -> u32 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos()
 }
 
-/// Free ports below the range from which the system takes the ports of outgoing connections, so that a broker that was
-/// stopped finds its ports free when it is started again.
+/// Free ports below the range from which the system takes the ports of outgoing connections, and each only once: so a broker that
+/// was stopped finds its ports free when it is started again, and no other test's broker on them meanwhile.
 pub fn free_ports() -> impl Iterator<Item = u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let first = u16::try_from(nanoseconds() / 1000 % 16_000).unwrap();
     let candidates = (0..16_000).map(move |step| 12_000 + (first + step) % 16_000);
-    candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+    candidates.filter(|port| {
+        let is_new = GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(*port);
+        is_new && TcpListener::bind(("127.0.0.1", *port)).is_ok()
+    })
 }
 
 /// Starts a cluster, again with other ports where somebody else was faster to take these.
