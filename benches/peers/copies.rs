@@ -37,7 +37,6 @@ pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
         let records = data.records(arguments.records);
         eprintln!("{}: filling {records} records", data.name());
         let topic = data.fill(&stage.source, records);
-        warm_up(stage, *data, &topic, records);
         let mut contest = |contenders: &[Contender], targets| {
             let copy = |contender| copy(stage, contender, *data, &topic, records, targets);
             let found = rounds(contenders, arguments.rounds, copy);
@@ -58,22 +57,21 @@ pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
     }
 }
 
-/// The brokers' Java is slow at first, and that is nobody's fault.
-fn warm_up(stage: &Stage, data: DataSet, topic: &Topic, records: u32) {
-    eprint!("warm-up: ");
-    copy(stage, Contender::Pipe, data, topic, records, stage.targets.len());
-}
-
-/// Everybody once per round. Who goes first changes, as who goes later finds warmer brokers.
+/// Everybody once per round, after a round that does not count: the brokers' Java is slow, and takes a third of the machine, until it
+/// has compiled what everybody asks of it. Who goes first changes, as who goes later finds warmer brokers.
 pub(crate) fn rounds<W: Copy, M>(all: &[W], rounds: u32, mut measure: impl FnMut(W) -> M) -> Vec<(W, Vec<M>)> {
     let mut found: Vec<(W, Vec<M>)> = all.iter().map(|who| (*who, Vec::new())).collect();
-    for round in 1..=rounds {
+    for round in 0..=rounds {
+        eprintln!("round {round} of {rounds}{}", if round == 0 { ", which does not count" } else { "" });
         let mut turn: Vec<&mut (W, Vec<M>)> = found.iter_mut().collect();
         if round % 2 == 0 {
             turn.reverse();
         }
         for (who, measured) in turn {
-            measured.push(measure(*who));
+            let found = measure(*who);
+            if round > 0 {
+                measured.push(found);
+            }
         }
     }
     found

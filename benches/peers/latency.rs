@@ -35,8 +35,6 @@ pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
         eprintln!("latency, {}: p50 {p50:.2} ms, p99 {p99:.2} ms, at the source {source:.2?}", name(contender));
         heard
     };
-    eprintln!("latency: a round that does not count, in which the brokers' Java compiles what everybody asks of them");
-    rounds(&all, 1, measure);
     let found = rounds(&all, arguments.rounds, measure);
     report.delays.extend(found.into_iter().map(|(contender, rounds)| Delay { contender, rounds }));
 }
