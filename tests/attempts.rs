@@ -32,7 +32,9 @@ use anabranch::engine::partition_consumer::{Params as ConsumerParams, PartitionC
 use anabranch::engine::retries::spread;
 use anabranch::engine::router::Router;
 use anabranch::engine::target_producer::{Equipment, Owner, Params as ProducerParams, TargetProducer};
-use anabranch::kafka::{Part, ReadEvent, ReadSink, Reader, Refusal, StreamId, TargetTopic, Write, WriteEvent, Writer};
+use anabranch::kafka::{
+    Part, Permits, ReadEvent, ReadSink, Reader, Refusal, StreamId, TargetTopic, Write, WriteEvent, Writer,
+};
 use anabranch::plan::RoutePlan;
 use tokio::time::Instant;
 
@@ -44,15 +46,18 @@ fn partition() -> TopicPartition {
     TopicPartition::new("orders", 0)
 }
 
-/// Gives all records from where it is told to start, in one batch.
+/// Gives all records from where it is told to start, in one batch, with a permit that it was lent.
 #[derive(Default)]
 struct Source(Mutex<BTreeMap<u64, (i64, ReadSink)>>);
 
 impl Reader for Source {
     fn start(&self, stream: StreamId, _: TopicPartition, from: i64, sink: ReadSink) {
-        self.0.lock().unwrap().insert(stream.0, (from, sink.clone()));
-        if from < RECORDS {
-            sink(stream, ReadEvent::Readable);
+        self.0.lock().unwrap().insert(stream.0, (from, sink));
+    }
+
+    fn lend(&self, stream: StreamId, permits: Permits) {
+        if self.0.lock().unwrap()[&stream.0].0 < RECORDS {
+            self.read(stream, permits().unwrap());
         }
     }
 
@@ -165,10 +170,12 @@ impl Stage {
         let own = Lane::new(&flow, [Gate::new(1 << 20)], Urgency::CatchUp);
         let nobody = Nobody.start();
         let router = Life::begin(Router::new(1, lasting.progress.clone(), unwatched()));
+        let reader: Arc<dyn Reader> = Arc::new(Source::default());
         let consumer = Life::begin(PartitionConsumer::new(ConsumerParams {
             route: "orders".into(),
             partition: partition(),
-            reader: Arc::new(Source::default()),
+            read_limit: Some(lasting.read_limit.of(&reader)),
+            reader,
             lane: Lane::new(&flow, [Gate::new(1 << 20)], Urgency::Live),
             batch_bytes: 1 << 16,
             out: router.addr().clone().recipient(),
@@ -176,7 +183,6 @@ impl Stage {
             owner: nobody.clone().recipient(),
             generation: 1,
             retries: lasting.retries.clone(),
-            read_limit: None,
             watch: unwatched(),
         }));
         let ready = ConsumerReady { partition: partition(), consumer: consumer.addr().clone(), generation: 1 };

@@ -17,10 +17,10 @@ use super::read_limit::ReadLimit;
 use super::refusals::millis;
 use super::retries::{Retries, What};
 use super::trace;
-use crate::domain::batch::{Permit, RecordBatch};
+use crate::domain::batch::RecordBatch;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
-use crate::kafka::{Permits, ReadEvent, Reader, StreamId};
+use crate::kafka::{ReadEvent, Reader, StreamId};
 
 /// What a partition consumer is made of.
 pub struct Params {
@@ -82,20 +82,8 @@ impl PartitionConsumer {
         // on the reader's thread; bounded, as each batch has a permit and everything else is said once per batch
         let sink = Arc::new(move |stream, event| me.do_send(ReadNews { stream, event }));
         self.params.reader.start(stream, self.params.partition.clone(), self.next, sink);
-        self.params.reader.lend(stream, self.permits());
-    }
-
-    /// Permits for batches that are not asked for: as long as nothing limits how fast is read. The reader itself must not be in it, or
-    /// it would never end.
-    fn permits(&self) -> Permits {
-        let (lane, bytes) = (self.params.lane.clone(), self.params.batch_bytes);
-        let limit = self.params.read_limit.as_ref().map(|limit| limit.limit.clone());
-        Arc::new(move || {
-            if limit.as_ref().is_some_and(|limit| limit.rate().is_some()) {
-                return None;
-            }
-            lane.try_acquire(bytes).map(|permit| Box::new(permit) as Box<dyn Permit>)
-        })
+        let permits = ReadLimit::lends(self.params.read_limit.as_ref(), &self.params.lane, self.params.batch_bytes);
+        self.params.reader.lend(stream, permits);
     }
 
     fn stop(&mut self) {
@@ -260,96 +248,5 @@ impl Handler<ReadNews> for PartitionConsumer {
             ReadEvent::Failed(fault) => self.failed(fault, ctx),
             ReadEvent::Lost(fault) => self.lost(fault),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::path::Path;
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::config::load_str;
-    use crate::engine::flow::{Flow, Gate, Urgency};
-    use crate::engine::pacer::Limit;
-    use crate::engine::retries::spread;
-    use crate::kafka::ReadSink;
-
-    /// Keeps what it was lent.
-    #[derive(Default)]
-    struct Borrower(Mutex<Option<Permits>>);
-
-    impl Reader for Borrower {
-        fn start(&self, _: StreamId, _: TopicPartition, _: i64, _: ReadSink) {}
-        fn lend(&self, _: StreamId, permits: Permits) {
-            *self.0.lock().unwrap() = Some(permits);
-        }
-        fn read(&self, _: StreamId, _: Box<dyn Permit>) {}
-        fn stop(&self, _: StreamId) {}
-        fn wire_bytes(&self) -> u64 {
-            0
-        }
-        fn throttled_ms(&self) -> u64 {
-            0
-        }
-    }
-
-    struct Nobody;
-
-    impl Actor for Nobody {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<BatchRead> for Nobody {
-        type Result = ();
-        fn handle(&mut self, _: BatchRead, _: &mut Self::Context) {}
-    }
-
-    impl Handler<ReadState> for Nobody {
-        type Result = ();
-        fn handle(&mut self, _: ReadState, _: &mut Self::Context) {}
-    }
-
-    fn retries() -> Arc<Retries> {
-        let config = "{ clusters: { here: { bootstrap: [\"a:1\"] }, there: { bootstrap: [\"a:2\"] } },
-            routes: { orders: { from: here, topics: { include: [orders] }, to: { there: {} } } } }";
-        let plan = load_str(config, Path::new(""), &BTreeMap::new()).unwrap();
-        Retries::new(Arc::new(plan.routes[0].clone()), spread())
-    }
-
-    #[actix::test]
-    async fn a_reader_has_permits_at_hand_unless_there_is_a_limit_and_is_not_kept_by_them() {
-        let (nobody, borrower) = (Nobody.start(), Arc::<Borrower>::default());
-        let reader: Arc<dyn Reader> = borrower.clone();
-        let limit = Limit::new("read", None);
-        let consumer = PartitionConsumer::new(Params {
-            route: "orders".into(),
-            partition: TopicPartition::new("orders", 0),
-            read_limit: Some(ReadLimit::new(limit.clone()).of(&reader)),
-            reader,
-            lane: Lane::new(&Arc::<Flow>::default(), [Gate::new(150)], Urgency::Live),
-            batch_bytes: 100,
-            out: nobody.clone().recipient(),
-            reads_for: None,
-            owner: nobody.recipient(),
-            generation: 1,
-            retries: retries(),
-            watch: DeathWatch::new(|_| {}),
-        });
-        let consumer = consumer.start();
-        consumer.send(Seek(Some(0))).await.unwrap();
-        let permits = borrower.0.lock().unwrap().clone().unwrap();
-        let first = permits().unwrap();
-        assert_eq!((first.bytes(), permits().is_none()), (100, true), "there is room for one");
-        drop(first);
-        limit.set_rate(Some(1_000_000));
-        assert!(permits().is_none(), "who is limited waits for a turn");
-        limit.set_rate(None);
-        assert!(permits().is_some());
-        consumer.send(Seek(None)).await.unwrap();
-        drop(consumer);
-        tokio::task::yield_now().await;
-        assert_eq!(Arc::strong_count(&borrower), 1, "what it was lent does not keep the reader");
     }
 }
