@@ -25,7 +25,7 @@ struct Field {
 /// Runs everything.
 pub(crate) fn run(arguments: &Arguments) -> Report {
     eprintln!("starting three brokers");
-    // topics that were deleted leave the disk at once
+    // topics that were deleted leave the disk soon
     let options =
         Options { properties: vec![("log.segment.delete.delay.ms".into(), "1000".into())], ..Options::default() };
     let start = |name| Cluster::start_with(name, &options);

@@ -150,10 +150,8 @@ fn fans(bounds: &mut Bounds, report: &Report) {
 }
 
 fn delays(bounds: &mut Bounds, report: &Report) {
-    let within = |contender, per_mille| {
-        let row = report.delays.iter().find(|row| row.contender == contender);
-        row.map(|row| row.within(per_mille))
-    };
+    let find = |contender| report.delays.iter().find(|row| row.contender == contender);
+    let within = |contender, per_mille| find(contender).map(|row| row.within(per_mille));
     let ours = Some(Contender::Passthrough);
     bounds.at_most("passthrough: latency, p50 ms".to_owned(), LATENCY, within(ours, 500));
     let tail = within(ours, 990).zip(within(None, 990)).map(|(ours, broker)| ours / broker);
@@ -162,7 +160,7 @@ fn delays(bounds: &mut Bounds, report: &Report) {
         TAIL,
         tail,
     );
-    let meanwhile = report.delays.iter().find(|row| row.contender == ours).and_then(|row| row.times_source(990));
+    let meanwhile = find(ours).and_then(|row| row.times_source(990));
     bounds.at_most("passthrough: latency, p99 / that of the source, meanwhile".to_owned(), TAIL, meanwhile);
 }
 

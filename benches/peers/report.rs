@@ -141,16 +141,18 @@ impl Delay {
 
     /// The same for a consumer at the source, meanwhile.
     pub(crate) fn at_source(&self, per_mille: usize) -> Option<f64> {
-        let rounds: Option<Vec<f64>> =
-            self.rounds.iter().map(|round| Some(round.source.as_ref()?.within(per_mille))).collect();
-        rounds.map(median)
+        self.beside_source(per_mille, |_, source| source)
     }
 
     /// How many times as long as to the consumer at the source it took.
     pub(crate) fn times_source(&self, per_mille: usize) -> Option<f64> {
-        let ratio = |round: &Heard| Some(round.target.within(per_mille) / round.source.as_ref()?.within(per_mille));
-        let rounds: Option<Vec<f64>> = self.rounds.iter().map(ratio).collect();
-        rounds.map(median)
+        self.beside_source(per_mille, |target, source| target / source)
+    }
+
+    /// The median of a figure of the target and the source in the same round, where all rounds have both.
+    fn beside_source(&self, per_mille: usize, figure: fn(f64, f64) -> f64) -> Option<f64> {
+        let of = |round: &Heard| Some(figure(round.target.within(per_mille), round.source.as_ref()?.within(per_mille)));
+        self.rounds.iter().map(of).collect::<Option<Vec<f64>>>().map(median)
     }
 
     fn to_json(&self) -> Value {

@@ -41,7 +41,7 @@ fn scraped(api: Api) -> std::sync::mpsc::Sender<()> {
 fn cost_of_being_watched_at_full_speed() {
     let _turn = Turn::alone();
     let (records, rounds) = (number("COST_RECORDS", 4_000_000), number("COST_ROUNDS", 7));
-    // topics that were deleted leave the disk at once
+    // topics that were deleted leave the disk soon
     let options =
         Options { properties: vec![("log.segment.delete.delay.ms".into(), "1000".into())], ..Options::default() };
     let [here, there] = ["cost-source", "cost-target"].map(|name| Cluster::start_with(name, &options));
