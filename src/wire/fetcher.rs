@@ -47,6 +47,9 @@ pub(super) async fn fetch(shelf: Shelf, broker: BrokerId, wake: Rc<Notify>) {
         }
         let next = Instant::now() + SPACING.saturating_mul(u32::try_from(wanted.len()).unwrap_or(u32::MAX));
         let fetched = fetch_once(&shelf, broker, &mut open, (&wanted, round), terms).await;
+        // not where it is asked: a reader with permits at hand is hardly ever asked
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!("reader");
         for (id, _) in &wanted {
             if let Some(reading) = shelf.borrow_mut().streams.get_mut(id) {
                 reading.fetching.take_if(|from| *from == broker);
@@ -55,12 +58,11 @@ pub(super) async fn fetch(shelf: Shelf, broker: BrokerId, wake: Rc<Notify>) {
         match fetched {
             Ok(throttle) => {
                 pause = BACKOFF.0;
-                if next >= Instant::now() + runtime::TICK {
-                    runtime::until(next).await;
-                }
-                if !throttle.is_zero() {
-                    shelf.borrow().counts.throttled(throttle);
-                    runtime::rest(throttle).await;
+                let now = Instant::now();
+                let due = next.max(now + throttle);
+                shelf.borrow().counts.throttled(throttle);
+                if due >= now + runtime::TICK {
+                    runtime::until(due).await;
                 }
             }
             Err(fault) => {

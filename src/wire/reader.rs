@@ -200,8 +200,6 @@ async fn read(
     let shelf = Rc::new(RefCell::new(Shared::new(access, limits, prefetch, told)));
     runtime::spawn(keep(shelf.clone()));
     while let Some(item) = items.recv().await {
-        #[cfg(feature = "failpoints")]
-        fail::fail_point!("reader");
         let mut shared = shelf.borrow_mut();
         match item {
             Item::Start(id, partition, from, sink) => {
