@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::common::data::DataSet;
 use super::contender::Contender;
+use super::latency::Way;
 use super::report::{Copies, Report, Wide};
 
 /// What passing batches on has to gain, per data set: how many times less CPU per record than `MirrorMaker` 2 and than the
@@ -150,18 +151,13 @@ fn fans(bounds: &mut Bounds, report: &Report) {
 }
 
 fn delays(bounds: &mut Bounds, report: &Report) {
-    let find = |contender| report.delays.iter().find(|row| row.contender == contender);
-    let within = |contender, per_mille| find(contender).map(|row| row.within(per_mille));
-    let ours = Some(Contender::Passthrough);
-    bounds.at_most("passthrough: latency, p50 ms".to_owned(), LATENCY, within(ours, 500));
-    let tail = within(ours, 990).zip(within(None, 990)).map(|(ours, broker)| ours / broker);
-    bounds.at_most(
-        "passthrough: latency, p99 / that of one broker that has the machine to itself".to_owned(),
-        TAIL,
-        tail,
-    );
-    let meanwhile = find(ours).and_then(|row| row.times_source(990));
-    bounds.at_most("passthrough: latency, p99 / that of the source, meanwhile".to_owned(), TAIL, meanwhile);
+    const OURS: Contender = Contender::Passthrough;
+    let within = |way: Way, per_mille| report.delays.iter().find(|row| row.way == way).map(|row| row.within(per_mille));
+    bounds.at_most("passthrough: latency, p50 ms".to_owned(), LATENCY, within(Way::Copied(OURS), 500));
+    let of = |way| within(Way::Copied(OURS), 990).zip(within(way, 990)).map(|(ours, one)| ours / one);
+    let what = "passthrough: latency, p99 / that of one broker";
+    bounds.at_most(format!("{what} that has the machine to itself"), TAIL, of(Way::Alone));
+    bounds.at_most(format!("{what} that it copies from"), TAIL, of(Way::Beside(OURS)));
 }
 
 fn wide(bounds: &mut Bounds, report: &Report) {

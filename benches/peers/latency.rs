@@ -7,13 +7,13 @@ use super::Arguments;
 use super::common::data::PARTITIONS;
 use super::common::support::process::Tethered;
 use super::common::support::topic::Topic;
-use super::common::support::{seconds, throughout};
+use super::common::support::{eventually, seconds, throughout};
 use super::common::unique;
 use super::contender::Contender;
 use super::copies::rounds;
 use super::job::Job;
-use super::probe::{Arrival, Latencies, Listener, Speaker, now};
-use super::report::{Delay, Heard, Report, name};
+use super::probe::{Latencies, Listener, Speaker, now};
+use super::report::{ALONE, Delay, Report};
 use super::stage::{Shape, Stage};
 
 /// Between two records.
@@ -23,34 +23,67 @@ const WARM_UP: Duration = seconds(10);
 /// How long the first record, and the last ones, may take: a Java process starts, and has a backlog then.
 const PATIENCE: Duration = seconds(120);
 
-/// Measures a broker by itself, and everybody between two.
-pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
-    let window = seconds(arguments.seconds);
-    let all: Vec<Option<Contender>> =
-        std::iter::once(None).chain(arguments.among(&Contender::FOLLOWING).into_iter().map(Some)).collect();
-    let measure = |contender: Option<Contender>| {
-        let heard = contender.map_or_else(|| by_itself(stage, window), |one| between(stage, one, window));
-        let (p50, p99) = (heard.target.within(500), heard.target.within(990));
-        let source = heard.source.as_ref().map(|source| source.within(990));
-        eprintln!("latency, {}: p50 {p50:.2} ms, p99 {p99:.2} ms, at the source {source:.2?}", name(contender));
-        heard
-    };
-    let found = rounds(&all, arguments.rounds, measure);
-    report.delays.extend(found.into_iter().map(|(contender, rounds)| Delay { contender, rounds }));
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the producer to a consumer of the same broker, which has the machine to itself.
+    Alone,
+    /// The same, while somebody copies the records to another broker: on a machine that has as much to do as when it is copied.
+    Beside(Contender),
+    /// From the producer at the source to a consumer at the target of this one's copy.
+    Copied(Contender),
 }
 
-fn by_itself(stage: &Stage, window: Duration) -> Heard {
+impl Way {
+    /// For tables.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Alone => ALONE.to_owned(),
+            Self::Beside(contender) => format!("at the source, beside {}", contender.name()),
+            Self::Copied(contender) => contender.name().to_owned(),
+        }
+    }
+}
+
+/// Measures a broker by itself, and everybody between two.
+pub(crate) fn run(stage: &Stage, arguments: &Arguments, report: &mut Report) {
+    const OURS: Contender = Contender::Passthrough;
+    let window = seconds(arguments.seconds);
+    let all = arguments.among(&Contender::FOLLOWING);
+    let beside = all.contains(&OURS).then_some(Way::Beside(OURS));
+    let ways: Vec<Way> = std::iter::once(Way::Alone).chain(beside).chain(all.into_iter().map(Way::Copied)).collect();
+    let measure = |way: Way| {
+        let heard = match way {
+            Way::Alone => alone(stage, window),
+            Way::Beside(contender) => followed(stage, contender, |source, _| source, window),
+            Way::Copied(contender) => followed(stage, contender, |_, copy| copy, window),
+        };
+        eprintln!("latency, {}: p50 {:.2} ms, p99 {:.2} ms", way.name(), heard.within(500), heard.within(990));
+        heard
+    };
+    let found = rounds(&ways, arguments.rounds, measure);
+    report.delays.extend(found.into_iter().map(|(way, rounds)| Delay { way, rounds }));
+}
+
+fn alone(stage: &Stage, window: Duration) -> Latencies {
     let topic = topic(stage);
-    let heard = measure(&topic, None, window);
+    let heard = measure(&topic, &topic, None, window);
     topic.delete();
     heard
 }
 
-fn between(stage: &Stage, contender: Contender, window: Duration) -> Heard {
+/// While the contender copies from the source; `at`: which of the two is listened to, as a second listener would slow both.
+fn followed(
+    stage: &Stage,
+    contender: Contender,
+    at: for<'a> fn(&'a Topic, &'a Topic) -> &'a Topic,
+    window: Duration,
+) -> Latencies {
     let topic = topic(stage);
     let job = Job::new(contender, stage, &topic, 1, &Shape::of(PARTITIONS));
-    let mut process = job.follow();
-    let heard = measure(&topic, Some((&job.copies[0], &mut process)), window);
+    let (copy, mut process) = (&job.copies[0], job.follow());
+    let heard = measure(&topic, at(&topic, copy), Some(&mut process), window);
+    eventually(PATIENCE, "all is copied", || copy.end() == topic.end());
     drop(process);
     job.count();
     job.clear();
@@ -62,15 +95,13 @@ fn topic(stage: &Stage) -> Topic {
     stage.source.topic(&format!("steady{}", unique())).create(PARTITIONS)
 }
 
-/// Of the records that are written within the window; `copied`: where they are copied to, and by whom. All that was written
-/// before and in it has to arrive.
-fn measure(from: &Topic, mut copied: Option<(&Topic, &mut Tethered)>, window: Duration) -> Heard {
-    let to = copied.as_ref().map_or(from, |(to, _)| to);
-    let at_source = copied.is_some().then(|| Listener::new(from, PARTITIONS));
-    let listener = Listener::new(to, PARTITIONS);
+/// Of the records that are written within the window, as they are heard there. All that was written before and in it has to
+/// arrive, and who copies has to stay.
+fn measure(from: &Topic, at: &Topic, mut copies: Option<&mut Tethered>, window: Duration) -> Latencies {
+    let listener = Listener::new(at, PARTITIONS);
     let mut runs = |time| {
         throughout(time, || {
-            let ended = copied.as_mut().and_then(|(_, process)| process.ended());
+            let ended = copies.as_mut().and_then(|process| process.ended());
             assert_eq!(ended, None, "the contender has ended");
         });
     };
@@ -87,9 +118,8 @@ fn measure(from: &Topic, mut copied: Option<(&Topic, &mut Tethered)>, window: Du
         stop.store(true, Ordering::Relaxed);
         (begin, end, speaking.join().unwrap(), first)
     });
-    let of = |all: Vec<Arrival>| Latencies::of(all.into_iter().filter(|arrival| (begin..end).contains(&arrival.sent)));
     heard.extend(listener.hear(said - heard.len(), PATIENCE));
-    Heard { target: of(heard), source: at_source.map(|listener| of(listener.hear(said, PATIENCE))) }
+    Latencies::of(heard.into_iter().filter(|arrival| (begin..end).contains(&arrival.sent)))
 }
 
 /// Sets what it has when it goes.

@@ -10,9 +10,12 @@ use super::common::data::{DataSet, PARTITIONS};
 use super::common::median;
 use super::contender::Contender;
 use super::copies::Copied;
+use super::latency::Way;
 use super::probe::Latencies;
 use super::wide;
 
+/// What has no contender is called.
+pub(crate) const ALONE: &str = "one broker by itself";
 /// In one.
 const MEBIBYTE: f64 = 1_048_576.0;
 
@@ -94,7 +97,7 @@ pub(crate) struct Wide {
 impl Wide {
     /// Its name.
     pub(crate) fn who(&self) -> &'static str {
-        name(self.contender)
+        self.contender.map_or(ALONE, Contender::name)
     }
 
     /// MiB at the peak.
@@ -110,63 +113,26 @@ impl Wide {
     }
 }
 
-/// How long records take at a steady rate; on a broker by itself where there is no contender.
+/// How long records take at a steady rate.
 #[derive(Clone, Debug)]
 pub(crate) struct Delay {
-    /// By whom.
-    pub(crate) contender: Option<Contender>,
+    /// On which way.
+    pub(crate) way: Way,
     /// Per round.
-    pub(crate) rounds: Vec<Heard>,
-}
-
-/// How long the records of a round took.
-#[derive(Clone, Debug)]
-pub(crate) struct Heard {
-    /// To the consumer at the target.
-    pub(crate) target: Latencies,
-    /// To a consumer at the source, at the same time and so on a machine that has as much to do; nothing for a broker by itself.
-    pub(crate) source: Option<Latencies>,
+    pub(crate) rounds: Vec<Latencies>,
 }
 
 impl Delay {
-    /// Its name.
-    pub(crate) fn who(&self) -> &'static str {
-        name(self.contender)
-    }
-
     /// The milliseconds within which so many of a thousand were there: the median of the rounds.
     pub(crate) fn within(&self, per_mille: usize) -> f64 {
-        median(self.rounds.iter().map(|round| round.target.within(per_mille)))
-    }
-
-    /// The same for a consumer at the source, meanwhile.
-    pub(crate) fn at_source(&self, per_mille: usize) -> Option<f64> {
-        self.beside_source(per_mille, |_, source| source)
-    }
-
-    /// How many times as long as to the consumer at the source it took.
-    pub(crate) fn times_source(&self, per_mille: usize) -> Option<f64> {
-        self.beside_source(per_mille, |target, source| target / source)
-    }
-
-    /// The median of a figure of the target and the source in the same round, where all rounds have both.
-    fn beside_source(&self, per_mille: usize, figure: fn(f64, f64) -> f64) -> Option<f64> {
-        let of = |round: &Heard| Some(figure(round.target.within(per_mille), round.source.as_ref()?.within(per_mille)));
-        self.rounds.iter().map(of).collect::<Option<Vec<f64>>>().map(median)
+        median(self.rounds.iter().map(|round| round.within(per_mille)))
     }
 
     fn to_json(&self) -> Value {
         let [p50, p99, p999] = [500, 990, 999].map(|per_mille| self.within(per_mille));
-        json!({
-            "contender": self.who(), "p50_ms": p50, "p99_ms": p99, "p999_ms": p999,
-            "source_p99_ms": self.at_source(990), "p99_times_source": self.times_source(990),
-        })
+        let p99_of_rounds: Vec<f64> = self.rounds.iter().map(|round| round.within(990)).collect();
+        json!({ "way": self.way.name(), "p50_ms": p50, "p99_ms": p99, "p999_ms": p999, "p99_ms_of_rounds": p99_of_rounds })
     }
-}
-
-/// What a row is called.
-pub(crate) fn name(contender: Option<Contender>) -> &'static str {
-    contender.map_or("one broker by itself", Contender::name)
 }
 
 /// Everything.
@@ -239,15 +205,10 @@ impl Report {
 
     fn delays_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Latency from producer to consumer at 1,000 records a second")?;
-        writeln!(
-            f,
-            "| | p50 ms | p99 ms | p99.9 ms | p99 at the source meanwhile | times that |\n|---|---:|---:|---:|---:|---:|"
-        )?;
-        let show = |figure: Option<f64>| figure.map_or("–".to_owned(), |figure| format!("{figure:.2}"));
+        writeln!(f, "| | p50 ms | p99 ms | p99.9 ms |\n|---|---:|---:|---:|")?;
         for row in &self.delays {
             let [p50, p99, p999] = [500, 990, 999].map(|per_mille| row.within(per_mille));
-            let (source, times) = (show(row.at_source(990)), show(row.times_source(990)));
-            writeln!(f, "| {} | {p50:.2} | {p99:.2} | {p999:.2} | {source} | {times} |", row.who())?;
+            writeln!(f, "| {} | {p50:.2} | {p99:.2} | {p999:.2} |", row.way.name())?;
         }
         writeln!(f)
     }
