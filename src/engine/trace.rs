@@ -23,6 +23,8 @@ use crate::domain::batch::{OffsetRange, Payload, Record, RecordBatch};
 use crate::domain::routing::Partitioning;
 use crate::kafka::{Refusal, TargetTopic};
 
+/// The header by which a record says to which trace it belongs, as the W3C's Trace Context has it.
+const PARENT: &str = "traceparent";
 /// So many other traces a batch's own is linked to, at the most.
 const MOST_LINKS: usize = 32;
 /// So many of its records are looked at for them.
@@ -224,10 +226,11 @@ fn count(records: usize) -> KeyValue {
 fn links(payload: &Payload) -> Vec<Link> {
     // one that can't be opened has no traces to show
     let Ok(records) = payload.records() else { return Vec::new() };
-    let propagator = TraceContextPropagator::new();
+    let (propagator, none) = (TraceContextPropagator::new(), Context::new());
     let mut found = Vec::<SpanContext>::new();
-    for record in records.iter().take(MOST_LOOKED_AT).filter(Record::has_headers) {
-        let context = propagator.extract_with_context(&Context::new(), &Carrier(record));
+    // what has other headers alone is not worth a context
+    for carrier in records.iter().take(MOST_LOOKED_AT).map(Carrier).filter(|carrier| carrier.get(PARENT).is_some()) {
+        let context = propagator.extract_with_context(&none, &carrier);
         let context = context.span().span_context().clone();
         if context.is_valid() && !found.contains(&context) {
             found.push(context);
@@ -259,7 +262,7 @@ mod tests {
     use super::*;
     use crate::domain::batch::{Header, Records};
 
-    const PARENT: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const TRACE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn records(headers: &[&[Header<'static>]]) -> Payload {
         let mut records = Records::default();
@@ -271,7 +274,7 @@ mod tests {
 
     #[test]
     fn records_of_traces_are_linked_each_trace_once_and_nonsense_is_ignored() {
-        let traced: Header<'static> = ("traceparent".as_bytes(), Some(PARENT));
+        let traced: Header<'static> = ("traceparent".as_bytes(), Some(TRACE));
         let other = Some(&b"00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00"[..]);
         let batch = records(&[
             &[("a".as_bytes(), None), traced],
