@@ -181,9 +181,11 @@ fn messages_of_the_formats_before_record_batches_become_batches() {
     let route = route_name(&source.name);
     source.set_watermark(&route, "shanghai", 0, 100); // amid what gzip has packed
     let config = Config::new().cluster("chengdu", regions.chengdu).cluster("shanghai", regions.shanghai);
+    let config = config.fan_out("chengdu", &source.name, &["shanghai"]);
     let target = regions.shanghai.topic(&source.name).create(1);
-    let finished =
-        Engine::run_until_caught_up(&config.fan_out("chengdu", &source.name, &["shanghai"])).assert_bounded();
+    // librdkafka 2.12.1 can't read them
+    let config = config.set(&format!("/routes/{route}"), "transfer", json!("passthrough"));
+    let finished = Engine::run_until_caught_up(&config).assert_bounded();
     assert_eq!(target.records(), &source.records()[100..]);
     assert!(fallbacks(&finished).contains("old_format "), "{}", fallbacks(&finished));
 }
