@@ -340,10 +340,17 @@ impl Progress {
         self.goals.iter().map(|goal| goal.key().clone()).filter(|tp| !self.assignments.contains_key(tp)).collect()
     }
 
-    /// Notes what others have committed.
-    pub fn committed_elsewhere(&self, target: TargetIndex, offsets: HashMap<TopicPartition, i64>) {
+    /// Notes what others have committed. What is beyond the end that the source has since is no progress: it lacks something.
+    pub fn committed_elsewhere(
+        &self,
+        target: TargetIndex,
+        offsets: HashMap<TopicPartition, i64>,
+        ends: &HashMap<TopicPartition, i64>,
+    ) {
         for (partition, offset) in offsets {
-            self.elsewhere.insert((target, partition), offset);
+            if ends.get(&partition).is_some_and(|end| offset <= *end) {
+                self.elsewhere.insert((target, partition), offset);
+            }
         }
     }
 
@@ -424,8 +431,12 @@ impl Progress {
         per_goal.sum()
     }
 
-    /// The watermark, here or elsewhere.
+    /// The watermark, here or elsewhere. What was known of others counts no more where a partition is this process's: it has not been
+    /// compared with the source yet.
     fn furthest(&self, target: TargetIndex, partition: &TopicPartition) -> Option<i64> {
+        if self.assignments.contains_key(partition) {
+            return self.watermark(target, partition);
+        }
         let elsewhere = || self.elsewhere.get(&(target, partition.clone())).map(|offset| *offset);
         self.watermark(target, partition).or_else(elsewhere)
     }
@@ -458,7 +469,15 @@ mod tests {
         assert_eq!((progress.watermark(0, &kept), progress.watermark(0, &lost)), (Some(5), None));
         progress.raise(0, &kept, 10);
         assert!(!progress.reached(0, |_| true), "what others have is not known yet");
-        progress.committed_elsewhere(0, HashMap::from([(lost, 10)]));
+        let committed = |offset, end| {
+            let of = |offset| HashMap::from([(lost.clone(), offset)]);
+            progress.committed_elsewhere(0, of(offset), &of(end));
+        };
+        committed(15, 10);
+        assert!(!progress.reached(0, |_| true), "the source has lost what is committed");
+        committed(10, 10);
         assert!(progress.reached(0, |_| true));
+        progress.given(&lost, 2);
+        assert!(!progress.reached(0, |_| true), "it is this process's now, which has not looked at it yet");
     }
 }

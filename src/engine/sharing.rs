@@ -17,6 +17,8 @@ use crate::domain::fault::Fault;
 use crate::domain::retry::CHECK;
 use crate::domain::state::{Place, Trouble};
 use crate::domain::topic_partition::TopicPartition;
+use crate::kafka::admin::OffsetAt;
+use crate::kafka::group::Group;
 use crate::kafka::membership::MemberEvent;
 
 impl Route {
@@ -140,16 +142,20 @@ impl Route {
     /// For a route that ends when all is copied: how far those got that have the other partitions.
     pub(super) fn look_elsewhere(&self) {
         let partitions = self.params.lasting.progress.goals_elsewhere();
+        let Some(source) = self.source.clone() else { return };
         if !self.params.plan.keeping.is_shared() || partitions.is_empty() {
             return;
         }
         let groups: Vec<_> = self.targets.iter().map(TargetSlot::group).collect();
         let progress = self.params.lasting.progress.clone();
         let look = move || {
-            for (target, group) in groups.into_iter().enumerate() {
-                // a source that does not answer is told elsewhere
-                if let Some(offsets) = group.and_then(|group| group.committed(&partitions).ok()) {
-                    progress.committed_elsewhere(target, offsets);
+            let of = |(target, group): (_, Option<Arc<Group>>)| Some((target, group?.committed(&partitions).ok()?));
+            let committed: Vec<_> = groups.into_iter().enumerate().filter_map(of).collect();
+            // the ends are asked for later, so that none is below what was copied of the same log; a source that does not answer is told
+            // elsewhere
+            if let Ok((ends, _)) = source.offsets_of_some(&partitions, OffsetAt::Latest) {
+                for (target, offsets) in committed {
+                    progress.committed_elsewhere(target, offsets, &ends);
                 }
             }
         };
