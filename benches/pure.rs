@@ -3,8 +3,9 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use anabranch::domain::batch::{OffsetRange, Payload, RecordBatch, Records, Uncounted};
+use anabranch::domain::batch::{OffsetRange, Payload, RecordBatch, Uncounted};
 use anabranch::domain::limits::TopicLimits;
+use anabranch::domain::records::Records;
 use anabranch::domain::routing::{Partitioning, murmur2};
 use anabranch::domain::topic_partition::TopicPartition;
 use anabranch::domain::watermark::Watermark;

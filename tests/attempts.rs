@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, System};
 use anabranch::config::load_str;
-use anabranch::domain::batch::{OffsetRange, Payload, Permit, RecordBatch, Records};
+use anabranch::domain::batch::{OffsetRange, Payload, Permit, RecordBatch};
 use anabranch::domain::fault::{Fault, FaultClass};
 use anabranch::domain::limits::TopicLimits;
 use anabranch::domain::note::Note;
+use anabranch::domain::records::Records;
 use anabranch::domain::routing::Partitioning;
 use anabranch::domain::topic_partition::TopicPartition;
 use anabranch::engine::catch_up::{CatchUp, Params as CatchUpParams};

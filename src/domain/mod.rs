@@ -14,6 +14,7 @@ pub mod letters;
 pub mod limits;
 pub mod note;
 pub mod raw;
+pub mod records;
 pub mod retry;
 pub mod routing;
 pub mod start;

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::batch::{OffsetRange, Records};
+use super::batch::OffsetRange;
 use super::limits::TopicLimits;
+use super::records::Records;
 use crate::format::{Codec, Malformed, RawBatch};
 
 /// Consecutive batches of one source partition.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::batch::{OffsetRange, RECORD_OVERHEAD, RecordBatch, SharedBatch};
+use crate::domain::batch::{OffsetRange, RecordBatch, SharedBatch};
+use crate::domain::records::RECORD_OVERHEAD;
 use crate::domain::watermark::Watermark;
 use crate::kafka::TargetTopic;
 
@@ -351,8 +352,9 @@ impl Most {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::batch::{Payload, Records, Uncounted};
+    use crate::domain::batch::{Payload, Uncounted};
     use crate::domain::limits::TopicLimits;
+    use crate::domain::records::Records;
     use crate::domain::routing::Partitioning;
     use crate::domain::topic_partition::TopicPartition;
 

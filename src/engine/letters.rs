@@ -5,9 +5,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use crate::domain::batch::{OffsetRange, Payload, Record, RecordBatch, Records, Uncounted};
+use crate::domain::batch::{OffsetRange, Payload, RecordBatch, Uncounted};
 use crate::domain::fault::FaultClass;
 use crate::domain::letters as words;
+use crate::domain::records::{Record, Records};
 use crate::domain::topic_partition::TopicPartition;
 use crate::format::Malformed;
 

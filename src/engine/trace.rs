@@ -19,7 +19,8 @@ use super::clock::now;
 use super::hand_over::Handed;
 use super::letters::Story;
 use super::progress::TargetIndex;
-use crate::domain::batch::{OffsetRange, Payload, Record, RecordBatch};
+use crate::domain::batch::{OffsetRange, Payload, RecordBatch};
+use crate::domain::records::Record;
 use crate::domain::routing::Partitioning;
 use crate::kafka::{Refusal, TargetTopic};
 
@@ -260,7 +261,7 @@ impl Extractor for Carrier<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::batch::{Header, Records};
+    use crate::domain::records::{Header, Records};
 
     const TRACE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

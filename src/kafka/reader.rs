@@ -18,8 +18,9 @@ use super::thread;
 use super::wake::Inbox;
 use super::wire::Wire;
 use super::{ReadEvent, ReadSink, Reader, StreamId};
-use crate::domain::batch::{OffsetRange, Payload, Permit, RECORD_OVERHEAD, RecordBatch, Records};
+use crate::domain::batch::{OffsetRange, Payload, Permit, RecordBatch};
 use crate::domain::fault::Fault;
+use crate::domain::records::{RECORD_OVERHEAD, Records};
 use crate::domain::topic_partition::TopicPartition;
 use crate::plan::{BatchLimits, ClusterSpec};
 

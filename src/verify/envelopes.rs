@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use super::fingerprint::{Fingerprint, Pieces};
-use crate::domain::batch::{Record, Records};
 use crate::domain::letters::{ENVELOPE_BEGINS, KEPT};
+use crate::domain::records::{Record, Records};
 
 /// Envelopes that are open at the same time: parts of several may be mixed.
 const OPEN: usize = 64;

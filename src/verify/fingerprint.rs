@@ -2,7 +2,7 @@
 
 use twox_hash::XxHash3_128;
 
-use crate::domain::batch::Record;
+use crate::domain::records::Record;
 
 /// What stands for a record: records are taken for equal if and only if this is. Xxh3 with 128 bits: among 10^12 records a pair that
 /// is wrongly taken for equal has a chance of one in 10^14; it is no protection against somebody who makes such a pair.
@@ -170,7 +170,7 @@ fn short(hash: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::batch::Records;
+    use crate::domain::records::Records;
     use proptest::prelude::*;
 
     type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;

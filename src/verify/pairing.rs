@@ -107,7 +107,7 @@ impl Leftovers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::batch::Records;
+    use crate::domain::records::Records;
     use crate::verify::fingerprint::Fingerprint;
 
     fn left(lane: usize, offset: i64, key: &str, value: &str, timestamp: i64) -> Leftover {

@@ -1,7 +1,8 @@
 //! One comparison and the streams that feed it.
 
-use crate::domain::batch::{Record, RecordBatch};
+use crate::domain::batch::RecordBatch;
 use crate::domain::fault::Fault;
+use crate::domain::records::Record;
 use crate::domain::routing::Partitioning;
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::StreamId;

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use super::counts::Counts;
 use super::piece::Piece;
-use crate::domain::batch::{Payload, Record, Records};
+use crate::domain::batch::Payload;
 use crate::domain::fallback::Fallback;
 use crate::domain::raw::{Raw, RawPart};
+use crate::domain::records::{Record, Records};
 use crate::domain::routing::Partitioning;
 use crate::format::{Codec, Encoder, Malformed};
 use crate::kafka::{Part, TargetTopic, Write};

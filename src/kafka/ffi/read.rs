@@ -15,7 +15,7 @@ use rdkafka_sys::RDKafkaType;
 use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 
 use super::{Queue, Topic, Wake, bytes, main_queue, new_client, serve};
-use crate::domain::batch::Header;
+use crate::domain::records::Header;
 use crate::kafka::client::Context;
 
 /// A consumer without a group: it starts and stops partitions one by one.

@@ -14,8 +14,9 @@ use sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 use sys::rd_kafka_vtype_t as vtype;
 
 use super::{Queue, Report, Topic, Wake, main_queue, new_client, serve};
-use crate::domain::batch::{Payload, Record, Records, SharedBatch};
+use crate::domain::batch::{Payload, SharedBatch};
 use crate::domain::raw::Raw;
+use crate::domain::records::{Record, Records};
 use crate::domain::routing::Partitioning;
 use crate::format::Malformed;
 use crate::kafka::client::Context;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::batch::Records;
+use crate::domain::records::Records;
 
 fn print(content: i64) -> Fingerprint {
     let mut records = Records::default();
