@@ -261,6 +261,17 @@ impl Transfer {
     }
 }
 
+/// How a route's source is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBy {
+    /// In the source's batches, as they are: some target is given those.
+    Batches,
+    /// In records, by a reader of our own: it knows a topic from another one of the same name.
+    Records,
+    /// In records, by librdkafka: the config has client properties that only that knows what to do with.
+    Librdkafka,
+}
+
 /// Properties of a client that those who pass batches on heed, or need not.
 const HEEDED: [&str; 6] = [
     "client.id",
@@ -304,9 +315,15 @@ impl RoutePlan {
         }
     }
 
-    /// Whether the source's batches are left as they are for some of the targets.
-    pub fn reads_batches(&self) -> bool {
-        self.targets.iter().any(|target| self.passes_on(target))
+    /// How the source is read.
+    pub fn read_by(&self) -> ReadBy {
+        if self.targets.iter().any(|target| self.passes_on(target)) {
+            ReadBy::Batches
+        } else if self.source.foreign_property().is_none() {
+            ReadBy::Records
+        } else {
+            ReadBy::Librdkafka
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::admin::{Admin, OffsetAt};
 use crate::kafka::reader::KafkaReader;
 use crate::kafka::{Reader, TopicIds};
-use crate::plan::RoutePlan;
-use crate::wire::reader::WireReader;
+use crate::plan::{ReadBy, RoutePlan};
+use crate::wire::reader::{Handing, WireReader};
 
 /// A reader of the route's source; what it may hold ready, in bytes, is shared out among the partitions.
 pub(super) fn open_reader(
@@ -24,10 +24,13 @@ pub(super) fn open_reader(
     const MOST: u64 = 1 << 20;
     let share = ready / partitions.max(1) as u64;
     let (limits, share) = (plan.batch.clone(), share.clamp(LEAST, MOST));
-    Ok(if plan.reads_batches() {
-        Arc::new(WireReader::open(&plan.source, limits, share, progress.fallbacks.clone())?)
-    } else {
-        Arc::new(KafkaReader::open(&plan.source, limits, share)?)
+    Ok(match plan.read_by() {
+        ReadBy::Batches => {
+            let handing = Handing::Batches(progress.fallbacks.clone());
+            Arc::new(WireReader::open(&plan.source, limits, share, handing)?)
+        }
+        ReadBy::Records => Arc::new(WireReader::open(&plan.source, limits, share, Handing::Records)?),
+        ReadBy::Librdkafka => Arc::new(KafkaReader::open(&plan.source, limits, share)?),
     })
 }
 

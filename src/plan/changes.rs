@@ -50,7 +50,7 @@ impl RoutePlan {
             || self.partitioning != next.partitioning
             || self.keeping != next.keeping
             || self.batch != next.batch
-            || self.reads_batches() != next.reads_batches()
+            || self.read_by() != next.read_by()
     }
 }
 

@@ -16,7 +16,7 @@ use super::fetch::{API, Answer, BY_ID, Terms, Topic, VERSIONS, Wanted, encode, r
 use super::reader::{Shared, Shelf};
 use super::runtime;
 use super::session::Session;
-use super::sift::sift;
+use super::sift::{Purpose, Sieved, sift};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
 use crate::kafka::{ReadEvent, StreamId, codes};
@@ -186,7 +186,8 @@ fn topics(wanted: &[(StreamId, Wanted)], version: i16) -> HashMap<Topic, &[(Stre
 fn take(shelf: &Shelf, broker: BrokerId, id: StreamId, wanted: &Wanted, answer: Answer) {
     const OFFSET_OUT_OF_RANGE: i16 = 1;
     let mut shared = shelf.borrow_mut();
-    let (counts, max_messages) = (shared.counts.clone(), shared.limits.max_messages);
+    let (counts, opens) = (shared.counts.clone(), shared.opens);
+    let purpose = if opens { Purpose::Open } else { Purpose::PassOn(&counts) };
     let Some(reading) = shared.streams.get_mut(&id).filter(|reading| reading.next == wanted.from) else { return };
     reading.fetching.take_if(|from| *from == broker);
     if let Some((epoch, end)) = answer.parted {
@@ -196,18 +197,14 @@ fn take(shelf: &Shelf, broker: BrokerId, id: StreamId, wanted: &Wanted, answer: 
         return fault.map_or((), |fault| shared.end(id, ReadEvent::Lost(fault)));
     }
     if answer.code == 0 {
-        let bytes = answer.records.len();
-        let sieved = sift(answer.records, wanted.from, &answer.aborted, &counts);
-        let came = !sieved.sifted.is_empty();
-        reading.fetched(id, sieved.sifted, max_messages);
-        if let Some(malformed) = sieved.malformed {
-            // what came before it is read first, and then it is tried again
-            let fault = shared.streams.get(&id).map(|reading| shared.fault(reading, FaultClass::System, malformed));
-            return fault.map_or((), |fault| shared.end(id, ReadEvent::Failed(fault)));
+        let is_empty = answer.records.is_empty();
+        let sieved = sift(answer.records, wanted.from, &answer.aborted, purpose);
+        if !sieved.sifted.is_empty() || sieved.malformed.is_some() {
+            return hand_on(shelf, &mut shared, id, sieved);
         }
-        if !came && sieved.has_batches {
+        if sieved.has_batches {
             rest(shelf, &mut shared, id, &wanted.partition); // it has what nobody asked for
-        } else if !came && bytes > 0 {
+        } else if !is_empty {
             reading.asks_for_more();
         }
         return;
@@ -221,6 +218,34 @@ fn take(shelf: &Shelf, broker: BrokerId, id: StreamId, wanted: &Wanted, answer: 
     let fault = shared.fault(reading, class, codes::text(answer.code));
     let lost = answer.code == OFFSET_OUT_OF_RANGE;
     shared.end(id, if lost { ReadEvent::Lost(fault) } else { ReadEvent::Failed(fault) });
+}
+
+/// Gives what came to who reads it; records wait a while for more, so that batches are not many.
+fn hand_on(shelf: &Shelf, shared: &mut Shared, id: StreamId, sieved: Sieved) {
+    let Some(reading) = shared.streams.get_mut(&id) else { return };
+    reading.fetched(sieved.sifted);
+    let wait = shared.limits.max_wait;
+    let waits = shared.opens && !wait.is_zero() && sieved.malformed.is_none();
+    if !waits || !reading.may_wait(&shared.limits, shared.prefetch) {
+        shared.announce(id);
+        if let Some(malformed) = sieved.malformed {
+            // what came before it is read first, and then it is tried again
+            shared.spoil(id, malformed);
+        }
+    } else if !reading.lingers {
+        reading.lingers = true;
+        let (due, shelf) = (Instant::now() + wait, shelf.clone());
+        runtime::spawn(async move {
+            runtime::until(due).await;
+            let mut shared = shelf.borrow_mut();
+            if let Some(reading) = shared.streams.get_mut(&id) {
+                reading.lingers = false;
+                let partition = reading.partition.clone();
+                shared.announce(id);
+                shared.wake(&partition); // it has room again where a permit was at hand
+            }
+        });
+    }
 }
 
 /// A stream rests before it is fetched again.

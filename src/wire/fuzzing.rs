@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::counts::Counts;
 use super::inlet::Inlet;
-use super::sift::sift;
+use super::ready::Ready;
+use super::sift::{Purpose, sift};
 use super::{connection, fetch, metadata, produce};
 
 /// Reads an answer. The first byte says to which question, the second in which version.
@@ -27,10 +28,33 @@ fn fetched(answer: &[u8], version: i16) {
     frame.extend(answer);
     let mut inlet = Inlet::new(&frame[..]);
     let read = fetch::receive(&mut inlet, ASKED, version, |answer| {
-        let sieved = sift(answer.records, 0, &answer.aborted, &counts);
-        let ends = sieved.sifted.iter().map(|one| one.end);
-        assert!(ends.is_sorted(), "what comes first ends first");
+        for purpose in [Purpose::PassOn(&counts), Purpose::Open] {
+            let sieved = sift(answer.records.clone(), 0, &answer.aborted, purpose);
+            let ends = sieved.sifted.iter().map(|one| one.end);
+            assert!(ends.is_sorted(), "what comes first ends first");
+            let mut ready = Ready::new();
+            sieved.sifted.into_iter().for_each(|one| ready.push(one));
+            take_all(ready);
+        }
     });
     // bytes that are there can be read without waiting
     drop(futures_util::FutureExt::now_or_never(read));
+}
+
+/// Takes a little at a time.
+fn take_all(mut ready: Ready) {
+    const FEW: usize = 3;
+    let (mut from, mut room) = (0, 1 << 10);
+    while !ready.is_empty() {
+        match ready.take(from, room, FEW) {
+            Ok(taken) => {
+                assert!(taken.end >= from && taken.payload.footprint() <= room, "it goes on, within bounds");
+                from = taken.end;
+            }
+            Err(needed) => {
+                assert!(needed > room, "it is given what it needs");
+                room = needed;
+            }
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The second way to read and write: record batches as they are, still compressed, over connections of our own.
+//! The second way to read and write: record batches as they are, still compressed, over connections of our own. Where records are
+//! asked for, its reader opens them.
 //!
 //! A reader and a writer each have one thread, with a runtime of its own: whatever is shared within one is never locked. Groups,
 //! commits and topics stay with [`crate::kafka`], whose seams these stand behind.
@@ -22,6 +23,7 @@ mod piece;
 mod produce;
 pub mod reader;
 mod reading;
+mod ready;
 mod runtime;
 mod sasl;
 mod session;

@@ -22,6 +22,7 @@ use crate::domain::batch::Permit;
 use crate::domain::fallback::Fallbacks;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
+use crate::format::Malformed;
 use crate::kafka::sinks::Sinks;
 use crate::kafka::{Permits, ReadEvent, ReadSink, Reader, StreamId, codes};
 use crate::plan::{BatchLimits, ClusterSpec};
@@ -37,7 +38,16 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// A partition that was there, and one that was not: for how long they may be said not to be there.
 const MISSING: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(30));
 
-/// A [`Reader`] that passes batches on.
+/// What a reader hands on.
+#[derive(Clone, Debug)]
+pub enum Handing {
+    /// The source's batches, as they are wherever that can be; those that can't are counted.
+    Batches(Arc<Fallbacks>),
+    /// Records.
+    Records,
+}
+
+/// A [`Reader`] that fetches by itself: a topic that was made anew is another one for it, whatever its name.
 #[derive(Debug)]
 pub struct WireReader {
     inbox: UnboundedSender<Item>,
@@ -55,17 +65,16 @@ enum Item {
 
 impl WireReader {
     /// Starts a reader of `cluster`; `prefetch` is what it may hold ready per partition, in bytes.
-    pub fn open(
-        cluster: &ClusterSpec,
-        limits: BatchLimits,
-        prefetch: u64,
-        fallbacks: Arc<Fallbacks>,
-    ) -> Result<Self, Fault> {
+    pub fn open(cluster: &ClusterSpec, limits: BatchLimits, prefetch: u64, handing: Handing) -> Result<Self, Fault> {
         let access = Arc::new(Access::of(cluster)?);
         let (inbox, items) = unbounded_channel();
+        let (opens, fallbacks) = match handing {
+            Handing::Batches(fallbacks) => (false, fallbacks),
+            Handing::Records => (true, Arc::default()),
+        };
         let (sinks, counts) = (Arc::<Sinks>::default(), Arc::new(Counts::new(fallbacks)));
         let (told, known) = (sinks.clone(), (sinks.clone(), counts.clone()));
-        let run = move || runtime::run(read(access, limits, prefetch, known, items));
+        let run = move || runtime::run(read(Shared::new(access, limits, (prefetch, opens), known), items));
         crate::kafka::thread::spawn("read", &cluster.alias, run, move |fault| told.crashed(&fault))?;
         Ok(Self { inbox, sinks, counts })
     }
@@ -118,6 +127,8 @@ pub(super) struct Shared {
     pub(super) limits: BatchLimits,
     /// What may be ready of a partition.
     pub(super) prefetch: u64,
+    /// Whether batches are opened.
+    pub(super) opens: bool,
     pub(super) counts: Arc<Counts>,
     sinks: Arc<Sinks>,
     pub(super) directory: Directory,
@@ -130,12 +141,17 @@ pub(super) struct Shared {
 pub(super) type Shelf = Rc<RefCell<Shared>>;
 
 impl Shared {
-    fn new(access: Arc<Access>, limits: BatchLimits, prefetch: u64, told: (Arc<Sinks>, Arc<Counts>)) -> Self {
-        let (sinks, counts) = told;
+    fn new(
+        access: Arc<Access>,
+        limits: BatchLimits,
+        (prefetch, opens): (u64, bool),
+        (sinks, counts): (Arc<Sinks>, Arc<Counts>),
+    ) -> Self {
         Self {
             access,
             limits,
             prefetch,
+            opens,
             counts,
             sinks,
             directory: Directory::default(),
@@ -167,6 +183,30 @@ impl Shared {
         }
     }
 
+    /// Ends a stream of which something that was fetched can't be read: that is fetched anew by whoever starts it again.
+    pub(super) fn spoil(&mut self, id: StreamId, malformed: Malformed) {
+        if let Some(reading) = self.streams.get(&id) {
+            let fault = self.fault(reading, FaultClass::System, malformed);
+            self.end(id, ReadEvent::Failed(fault));
+        }
+    }
+
+    /// Tells who reads a stream that there is something, or gives it at once.
+    pub(super) fn announce(&mut self, id: StreamId) {
+        let most = self.limits.max_messages;
+        let malformed = self.streams.get_mut(&id).and_then(|reading| reading.announce(id, most));
+        self.settle(id, malformed);
+    }
+
+    /// After something was read: ends what can't be read on, and what was read to its end.
+    fn settle(&mut self, id: StreamId, malformed: Option<Malformed>) {
+        if let Some(malformed) = malformed {
+            self.spoil(id, malformed);
+        } else if let Some(word) = self.streams.get_mut(&id).and_then(Reading::last_word) {
+            self.finish(id, word);
+        }
+    }
+
     fn finish(&mut self, id: StreamId, word: ReadEvent) {
         self.sinks.remove(id);
         if let Some(reading) = self.forget(id) {
@@ -190,14 +230,8 @@ impl Shared {
     }
 }
 
-async fn read(
-    access: Arc<Access>,
-    limits: BatchLimits,
-    prefetch: u64,
-    told: (Arc<Sinks>, Arc<Counts>),
-    mut items: UnboundedReceiver<Item>,
-) {
-    let shelf = Rc::new(RefCell::new(Shared::new(access, limits, prefetch, told)));
+async fn read(shared: Shared, mut items: UnboundedReceiver<Item>) {
+    let shelf = Rc::new(RefCell::new(shared));
     runtime::spawn(keep(shelf.clone()));
     while let Some(item) = items.recv().await {
         let mut shared = shelf.borrow_mut();
@@ -210,12 +244,10 @@ async fn read(
             Item::Read(id, permit) => {
                 let most = shared.limits.max_messages;
                 let Some(reading) = shared.streams.get_mut(&id) else { continue };
-                reading.read(id, permit, most);
+                let malformed = reading.read(id, permit, most);
                 let partition = reading.partition.clone();
-                match reading.last_word() {
-                    Some(word) => shared.finish(id, word),
-                    None => shared.wake(&partition),
-                }
+                shared.settle(id, malformed);
+                shared.wake(&partition);
             }
             Item::Lend(id, permits) => {
                 if let Some(reading) = shared.streams.get_mut(&id) {

@@ -1,13 +1,13 @@
 //! A partition that is being read: what has come of it and waits for a permit, and where it goes on.
 
-use std::collections::VecDeque;
-
 use super::directory::{BrokerId, TopicId};
+use super::ready::Ready;
 use super::sift::Sifted;
-use crate::domain::batch::{OffsetRange, Payload, Permit, RecordBatch};
-use crate::domain::raw::Raw;
+use crate::domain::batch::{OffsetRange, Permit, RecordBatch};
 use crate::domain::topic_partition::TopicPartition;
+use crate::format::Malformed;
 use crate::kafka::{Permits, ReadEvent, ReadSink, StreamId};
+use crate::plan::BatchLimits;
 
 /// No batch is larger: Kafka counts their bytes in 32 bits.
 const LARGEST: u64 = i32::MAX as u64;
@@ -22,10 +22,7 @@ pub(super) struct Reading {
     pub(super) next: i64,
     /// The term in which the last record was written that was fetched; -1 before the first.
     pub(super) last_epoch: i32,
-    /// The term that was told last.
-    told_epoch: i32,
-    ready: VecDeque<Sifted>,
-    ready_bytes: u64,
+    ready: Ready,
     /// Whether the consumer knows that there is something to read, and will ask for it.
     announced: bool,
     /// Where permits come from that it does not have to ask for.
@@ -36,6 +33,8 @@ pub(super) struct Reading {
     pub(super) share: u64,
     /// Whether it waits a moment, as its leader had none of it.
     pub(super) rests: bool,
+    /// Whether what is ready waits for more.
+    pub(super) lingers: bool,
     /// What ends it, once what is ready of it is read.
     last: Option<ReadEvent>,
     /// The id of its topic, once the partition was seen to be there.
@@ -50,14 +49,13 @@ impl Reading {
             position: from,
             next: from,
             last_epoch: -1,
-            told_epoch: -1,
-            ready: VecDeque::new(),
-            ready_bytes: 0,
+            ready: Ready::new(),
             announced: false,
             permits: None,
             fetching: None,
             share,
             rests: false,
+            lingers: false,
             last: None,
             known: None,
         }
@@ -65,7 +63,7 @@ impl Reading {
 
     /// Whether more may be fetched while so many bytes may be ready.
     pub(super) fn has_room(&self, most: u64) -> bool {
-        self.ready_bytes < most && self.last.is_none()
+        self.ready.bytes() < most && self.last.is_none()
     }
 
     /// It ends with this word; gives it back where nothing has to be read before.
@@ -89,67 +87,66 @@ impl Reading {
         (self.sink)(id, event);
     }
 
-    /// Takes what was fetched. Where it is news that there is something to read, a first batch of about so many records is given at
-    /// once, if there is a permit for it, or else that is said.
-    pub(super) fn fetched(&mut self, id: StreamId, sifted: Vec<Sifted>, max_messages: u32) {
+    /// Takes what was fetched.
+    pub(super) fn fetched(&mut self, sifted: Vec<Sifted>) {
         for one in sifted {
             self.next = one.end;
             self.last_epoch = one.epoch;
-            self.ready_bytes += bytes(&one);
-            match self.ready.back_mut().filter(|last| last.batch.is_none() && one.batch.is_none()) {
-                Some(last) => last.end = one.end,
-                None => self.ready.push_back(one),
-            }
+            self.ready.push(one);
         }
-        if self.announced || self.ready.is_empty() {
-            return;
+    }
+
+    /// Whether what is ready is news, and so little that more is waited for, while so many bytes may be ready.
+    pub(super) fn may_wait(&self, limits: &BatchLimits, most: u64) -> bool {
+        self.is_news()
+            && self.has_room(most)
+            && self.ready.bytes() < limits.max_bytes
+            && self.ready.records() < limits.max_messages as usize
+    }
+
+    fn is_news(&self) -> bool {
+        !self.announced && !self.ready.is_empty()
+    }
+
+    /// Where it is news that there is something to read, a first batch of about so many records is given at once, if there is a
+    /// permit for it, or else that is said. Says what is wrong with what comes next.
+    pub(super) fn announce(&mut self, id: StreamId, max_messages: u32) -> Option<Malformed> {
+        if !self.is_news() {
+            return None;
         }
         self.announced = true;
         match self.permits.as_ref().and_then(|permits| permits()) {
             Some(permit) => self.read(id, permit, max_messages),
-            None => self.tell(id, ReadEvent::Readable),
+            None => {
+                self.tell(id, ReadEvent::Readable);
+                None
+            }
         }
     }
 
-    /// Gives one batch, at most as large as the permit and with about so many records.
-    pub(super) fn read(&mut self, id: StreamId, permit: Box<dyn Permit>, max_messages: u32) {
-        if let Some(first) = self.ready.iter().map(bytes).find(|bytes| *bytes > 0)
-            && first > permit.bytes()
-        {
-            return self.tell(id, ReadEvent::NeedsBytes(first));
-        }
-        let (mut raw, mut end, mut epochs) = (Raw::default(), self.position, Vec::new());
-        while let Some(one) = self.ready.front()
-            && raw.footprint() + bytes(one) <= permit.bytes()
-            && raw.len() < max_messages as usize
-        {
-            let Some(one) = self.ready.pop_front() else { break };
-            self.ready_bytes -= bytes(&one);
-            if one.epoch != self.told_epoch && one.batch.is_some() {
-                self.told_epoch = one.epoch;
-                epochs.push((one.epoch, first_offset(&one).unwrap_or(end)));
+    /// Gives one batch, at most as large as the permit and with about so many records. Says what is wrong with what comes next:
+    /// that has to be fetched anew.
+    pub(super) fn read(&mut self, id: StreamId, permit: Box<dyn Permit>, max_messages: u32) -> Option<Malformed> {
+        let taken = match self.ready.take(self.position, permit.bytes(), max_messages as usize) {
+            Ok(taken) => taken,
+            Err(bytes) => {
+                self.tell(id, ReadEvent::NeedsBytes(bytes));
+                return None;
             }
-            end = one.end;
-            if let Some((batch, offsets)) = one.batch {
-                raw.push(batch, offsets);
-            }
-        }
+        };
         let more = !self.ready.is_empty();
         self.announced = more;
-        if end == self.position {
-            return self.tell(id, ReadEvent::Idle);
+        if taken.malformed.is_some() {
+            self.next = taken.end;
         }
-        let range = OffsetRange { start: self.position, end };
-        self.position = end;
-        let batch = RecordBatch::new(self.partition.clone(), range, Payload::Raw(raw), permit).with_epochs(epochs);
+        if taken.end == self.position {
+            self.tell(id, ReadEvent::Idle);
+            return taken.malformed;
+        }
+        let range = OffsetRange { start: self.position, end: taken.end };
+        self.position = taken.end;
+        let batch = RecordBatch::new(self.partition.clone(), range, taken.payload, permit).with_epochs(taken.epochs);
         self.tell(id, ReadEvent::Batch { batch, more });
+        taken.malformed
     }
-}
-
-fn bytes(one: &Sifted) -> u64 {
-    one.batch.as_ref().map_or(0, |(batch, offsets)| Raw::footprint_of(batch, offsets.count()))
-}
-
-fn first_offset(one: &Sifted) -> Option<i64> {
-    one.batch.as_ref()?.1.get(0)
 }

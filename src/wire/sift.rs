@@ -8,17 +8,39 @@ use bytes::Bytes;
 use super::counts::Counts;
 use crate::domain::fallback::Fallback;
 use crate::domain::raw::Offsets;
-use crate::format::{Codec, Encoder, Header, Malformed, Message, RawBatch};
+use crate::domain::records::Records;
+use crate::format::{Codec, Encoder, Header, Malformed, Message, Plain, RawBatch};
 
-/// A batch to be passed on, or offsets without one.
+/// A batch, or offsets without one.
 #[derive(Debug)]
 pub(super) struct Sifted {
-    /// The batch, and the source offsets of its records: one after the other from the first, or each.
-    pub(super) batch: Option<(RawBatch, Offsets)>,
+    pub(super) contents: Contents,
     /// One past the last source offset that it covers.
     pub(super) end: i64,
     /// The term of the leader that wrote it.
     pub(super) epoch: i32,
+}
+
+/// What there is at some offsets.
+#[derive(Debug)]
+pub(super) enum Contents {
+    /// No record that anybody is to have.
+    Nothing,
+    /// A batch to be passed on, and the source offsets of its records: one after the other from the first, or each.
+    Closed(RawBatch, Offsets),
+    /// A batch of which records are wanted, as it is: its records say their offsets, and some may be before those that are wanted.
+    ToOpen(RawBatch),
+    /// Records.
+    Opened(Records),
+}
+
+/// What becomes of what was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose<'a> {
+    /// Batches are passed on; those that can't be, as they are, are counted there.
+    PassOn(&'a Counts),
+    /// Batches are opened.
+    Open,
 }
 
 /// Batches smaller than this are put together: a request for each would cost more than to open them.
@@ -38,9 +60,9 @@ pub(super) struct Sieved {
     pub(super) malformed: Option<Malformed>,
 }
 
-/// What is to be passed on from offset `from` on.
-pub(super) fn sift(mut records: Bytes, from: i64, aborted: &[(i64, i64)], counts: &Counts) -> Sieved {
-    let mut sieve = Sieve { from, aborted: sorted(aborted), open: HashSet::new(), counts };
+/// What is to be read from offset `from` on.
+pub(super) fn sift(mut records: Bytes, from: i64, aborted: &[(i64, i64)], purpose: Purpose<'_>) -> Sieved {
+    let mut sieve = Sieve { from, aborted: sorted(aborted), open: HashSet::new(), purpose };
     let mut sieved = Sieved::default();
     let sent = records.len();
     loop {
@@ -59,21 +81,36 @@ pub(super) fn sift(mut records: Bytes, from: i64, aborted: &[(i64, i64)], counts
             }
         }
     }
-    let sifted = merge(std::mem::take(&mut sieved.sifted), counts);
-    sieved.sifted = if is_mostly_left_out(&sifted, sent) { detached(sifted) } else { sifted };
+    if let Purpose::PassOn(counts) = purpose {
+        sieved.sifted = merge(std::mem::take(&mut sieved.sifted), counts);
+    }
+    if is_mostly_left_out(&sieved.sifted, sent) {
+        sieved.sifted = sieved.sifted.into_iter().map(detached).collect();
+    }
     sieved
 }
 
 /// Whether less than half of an answer is kept: what is kept must not keep all of it.
 fn is_mostly_left_out(sifted: &[Sifted], sent: usize) -> bool {
-    let kept: usize = sifted.iter().filter_map(|one| one.batch.as_ref()).map(|(batch, _)| batch.total_bytes()).sum();
+    let kept: usize = sifted.iter().filter_map(batch_of).map(RawBatch::total_bytes).sum();
     kept < sent / 2
 }
 
-/// The same, in memory of their own.
-fn detached(sifted: Vec<Sifted>) -> Vec<Sifted> {
-    let own = |one: Sifted| Sifted { batch: one.batch.map(|(batch, offsets)| (batch.detached(), offsets)), ..one };
-    sifted.into_iter().map(own).collect()
+fn batch_of(one: &Sifted) -> Option<&RawBatch> {
+    match &one.contents {
+        Contents::Closed(batch, _) | Contents::ToOpen(batch) => Some(batch),
+        Contents::Nothing | Contents::Opened(_) => None,
+    }
+}
+
+/// The same, in memory of its own.
+fn detached(one: Sifted) -> Sifted {
+    let contents = match one.contents {
+        Contents::Closed(batch, offsets) => Contents::Closed(batch.detached(), offsets),
+        Contents::ToOpen(batch) => Contents::ToOpen(batch.detached()),
+        other => other,
+    };
+    Sifted { contents, ..one }
 }
 
 fn sorted(aborted: &[(i64, i64)]) -> Vec<(i64, i64)> {
@@ -89,7 +126,7 @@ struct Sieve<'a> {
     aborted: Vec<(i64, i64)>,
     /// Producers in the middle of such a transaction.
     open: HashSet<i64>,
-    counts: &'a Counts,
+    purpose: Purpose<'a>,
 }
 
 impl Sieve<'_> {
@@ -106,38 +143,42 @@ impl Sieve<'_> {
         if end <= self.from {
             return Ok(None);
         }
-        if is_aborted {
-            self.counts.fell_back(Fallback::Aborted);
+        if is_aborted && let Purpose::PassOn(counts) = self.purpose {
+            counts.fell_back(Fallback::Aborted);
         }
         let (epoch, from) = (header.leader_epoch, std::mem::replace(&mut self.from, end));
         if header.is_control() || is_aborted || header.count == 0 {
-            return Ok(Some(Sifted { batch: None, end, epoch }));
+            return Ok(Some(Sifted { contents: Contents::Nothing, end, epoch }));
         }
-        let batch = match reason(&header, from) {
-            None => Some((batch, Offsets::From(header.base_offset))),
-            Some(why) => {
-                self.counts.fell_back(why);
+        let contents = match (self.purpose, reason(&header, from)) {
+            (Purpose::Open, _) => Contents::ToOpen(batch),
+            (Purpose::PassOn(_), None) => Contents::Closed(batch, Offsets::From(header.base_offset)),
+            (Purpose::PassOn(counts), Some(why)) => {
+                counts.fell_back(why);
                 made_anew(&batch, from)?
             }
         };
-        Ok(Some(Sifted { batch, end, epoch }))
+        Ok(Some(Sifted { contents, end, epoch }))
     }
 
-    /// A batch of the messages of an old format that come next, as many as go together.
+    /// The messages of an old format that come next, as many as go together.
     fn take_old(&mut self, first: &Message, records: &mut Bytes) -> Result<Option<Sifted>, Malformed> {
-        let (from, codec, mut offsets) = (self.from, first.codec()?, Vec::new());
-        let mut encoder = Encoder::new(codec);
+        let (mut next, codec) = (self.from, first.codec()?);
+        let mut gathered = match self.purpose {
+            Purpose::PassOn(_) => Gathered::Batch(Encoder::new(codec), Vec::new()),
+            Purpose::Open => Gathered::Records(Records::default()),
+        };
         let mut push = |message: &Message| {
             message.decode(|plain| {
-                if plain.offset >= from {
-                    encoder.push(plain.timestamp, plain.key, plain.value, std::iter::empty());
-                    offsets.push(plain.offset);
+                if plain.offset >= next {
+                    next = plain.offset + 1;
+                    gathered.push(&plain);
                 }
             })?;
-            Ok(encoder.bytes())
+            Ok(gathered.bytes())
         };
         let mut bytes = push(first)?;
-        let mut end = first.next_offset().max(from);
+        let mut end = first.next_offset().max(self.from);
         // what is wrong with a later one is found when it is the first
         while bytes < MERGED {
             let mut ahead = records.clone();
@@ -150,12 +191,50 @@ impl Sieve<'_> {
             end = message.next_offset().max(end);
             *records = ahead;
         }
-        if offsets.is_empty() {
+        let contents = gathered.finish()?;
+        if matches!(contents, Contents::Nothing) {
             return Ok(None);
         }
         self.from = end;
-        self.counts.fell_back(Fallback::OldFormat);
-        Ok(Some(Sifted { batch: finish(encoder, offsets)?, end, epoch: UNKNOWN }))
+        if let Purpose::PassOn(counts) = self.purpose {
+            counts.fell_back(Fallback::OldFormat);
+        }
+        Ok(Some(Sifted { contents, end, epoch: UNKNOWN }))
+    }
+}
+
+/// Messages of an old format, put together.
+enum Gathered {
+    Batch(Encoder, Vec<i64>),
+    Records(Records),
+}
+
+impl Gathered {
+    fn push(&mut self, plain: &Plain<'_>) {
+        match self {
+            Self::Batch(encoder, offsets) => {
+                encoder.push(plain.timestamp, plain.key, plain.value, std::iter::empty());
+                offsets.push(plain.offset);
+            }
+            Self::Records(records) => {
+                records.push(plain.offset, plain.timestamp, plain.key, plain.value, std::iter::empty());
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Batch(encoder, _) => encoder.bytes(),
+            Self::Records(records) => records.data_len(),
+        }
+    }
+
+    fn finish(self) -> Result<Contents, Malformed> {
+        match self {
+            Self::Batch(encoder, offsets) => finish(encoder, offsets),
+            Self::Records(records) if records.is_empty() => Ok(Contents::Nothing),
+            Self::Records(records) => Ok(Contents::Opened(records)),
+        }
     }
 }
 
@@ -175,7 +254,7 @@ fn reason(header: &Header, from: i64) -> Option<Fallback> {
     }
 }
 
-fn made_anew(batch: &RawBatch, from: i64) -> Result<Option<(RawBatch, Offsets)>, Malformed> {
+fn made_anew(batch: &RawBatch, from: i64) -> Result<Contents, Malformed> {
     let mut encoder = Encoder::new(batch.header().codec()?);
     let mut offsets = Vec::new();
     batch.decode(|record| {
@@ -187,13 +266,13 @@ fn made_anew(batch: &RawBatch, from: i64) -> Result<Option<(RawBatch, Offsets)>,
     finish(encoder, offsets)
 }
 
-fn finish(encoder: Encoder, offsets: Vec<i64>) -> Result<Option<(RawBatch, Offsets)>, Malformed> {
+fn finish(encoder: Encoder, offsets: Vec<i64>) -> Result<Contents, Malformed> {
     if encoder.is_empty() {
-        return Ok(None);
+        return Ok(Contents::Nothing);
     }
     let codec = encoder.codec();
     let batch = encoder.finish().map_err(|error| Malformed::Compressed { codec, reason: error.to_string() })?;
-    Ok(Some((batch, Offsets::Each(offsets))))
+    Ok(Contents::Closed(batch, Offsets::Each(offsets)))
 }
 
 /// Whether a marker ends a transaction in vain: its key has a version and then a type, which is 0.
@@ -206,14 +285,14 @@ fn is_abort_marker(batch: &RawBatch) -> bool {
 
 /// Puts runs of small batches together.
 fn merge(sifted: Vec<Sifted>, counts: &Counts) -> Vec<Sifted> {
-    let is_small = |one: &Sifted| one.batch.as_ref().is_some_and(|(batch, _)| batch.total_bytes() < SMALL);
+    let is_small = |one: &Sifted| batch_of(one).is_some_and(|batch| batch.total_bytes() < SMALL);
     if sifted.iter().filter(|one| is_small(one)).count() < SEVERAL {
         return sifted;
     }
     let mut merged = Vec::new();
     let mut run: Vec<Sifted> = Vec::new();
     for one in sifted {
-        let bytes: usize = run.iter().filter_map(|one| one.batch.as_ref()).map(|(batch, _)| batch.total_bytes()).sum();
+        let bytes: usize = run.iter().filter_map(batch_of).map(RawBatch::total_bytes).sum();
         let fits = run.first().is_none_or(|first| codec(first) == codec(&one) && first.epoch == one.epoch);
         if !is_small(&one) || !fits || bytes > MERGED {
             close(&mut run, &mut merged, counts);
@@ -225,7 +304,7 @@ fn merge(sifted: Vec<Sifted>, counts: &Counts) -> Vec<Sifted> {
 }
 
 fn codec(one: &Sifted) -> Option<Codec> {
-    one.batch.as_ref().and_then(|(batch, _)| batch.header().codec().ok())
+    batch_of(one).and_then(|batch| batch.header().codec().ok())
 }
 
 fn close(run: &mut Vec<Sifted>, merged: &mut Vec<Sifted>, counts: &Counts) {
@@ -246,12 +325,13 @@ fn put_together(run: &[Sifted]) -> Option<Sifted> {
     let (first, last) = (run.first()?, run.last()?);
     let mut encoder = Encoder::new(codec(first)?);
     let mut offsets = Vec::new();
-    for (batch, known) in run.iter().filter_map(|one| one.batch.as_ref()) {
+    for one in run {
+        let Contents::Closed(batch, known) = &one.contents else { continue };
         encoder.push_all(batch).ok()?;
         let count = u32::try_from(batch.header().count).unwrap_or(0);
         offsets.extend((0..count).filter_map(|at| known.get(at)));
     }
-    Some(Sifted { batch: finish(encoder, offsets).ok()?, end: last.end, epoch: first.epoch })
+    Some(Sifted { contents: finish(encoder, offsets).ok()?, end: last.end, epoch: first.epoch })
 }
 
 #[cfg(test)]
@@ -267,11 +347,19 @@ mod tests {
         let good = |last| packed(1, Codec::Gzip, 0, last, 0, &[inner(0), inner(1)]);
         let bad = packed(1, Codec::Gzip, 0, 5, 0, &[inner(1), inner(0)]);
         let counts = Counts::new(Arc::default());
-        let sieved = sift([good(1), good(3), bad, good(7)].concat().into(), 1, &[], &counts);
+        let sent: Bytes = [good(1), good(3), bad, good(7)].concat().into();
+        let sieved = sift(sent.clone(), 1, &[], Purpose::PassOn(&counts));
         assert!(matches!(sieved.malformed, Some(Malformed::Message { offset: 5, .. })), "{:?}", sieved.malformed);
-        let [Sifted { batch: Some((batch, offsets)), end: 4, epoch: UNKNOWN }] = &sieved.sifted[..] else {
+        let [Sifted { contents: Contents::Closed(batch, offsets), end: 4, epoch: UNKNOWN }] = &sieved.sifted[..] else {
             panic!("{:?}", sieved.sifted)
         };
         assert_eq!((batch.header().count, offsets), (3, &Offsets::Each(vec![1, 2, 3])));
+
+        let sieved = sift(sent, 1, &[], Purpose::Open);
+        assert!(matches!(sieved.malformed, Some(Malformed::Message { offset: 5, .. })), "{:?}", sieved.malformed);
+        let [Sifted { contents: Contents::Opened(records), end: 4, epoch: UNKNOWN }] = &sieved.sifted[..] else {
+            panic!("{:?}", sieved.sifted)
+        };
+        assert!(records.iter().map(|record| record.offset).eq(1..=3));
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::agent::ask;
-use crate::support::cluster::{Regions, regions};
+use crate::support::cluster::{Cluster, Regions, regions};
 use crate::support::config::{Config, route_name};
 use crate::support::engine::{Engine, Finished};
 use crate::support::kcat;
@@ -16,16 +16,32 @@ use crate::support::{seconds, within_at};
 
 /// A config with one route that passes batches on.
 fn config(regions: &Regions, topic: &str, targets: &[&str]) -> Config {
-    let route = format!("/routes/{}", route_name(topic));
-    Config::of(regions).fan_out("guangzhou", topic, targets).set(&route, "transfer", json!("passthrough"))
+    config_with(regions, topic, targets, "passthrough")
 }
 
-/// Copies all, and compares the ledgers; also says what was not passed on as it is, and why.
+fn config_with(regions: &Regions, topic: &str, targets: &[&str], transfer: &str) -> Config {
+    let route = format!("/routes/{}", route_name(topic));
+    Config::of(regions).fan_out("guangzhou", topic, targets).set(&route, "transfer", json!(transfer))
+}
+
+/// Copies all, and compares the ledgers; also says what was not passed on as it is, and why. To another target it copies records of the
+/// same batches.
 fn copy(regions: &Regions, source: &Topic) -> (Topic, String) {
     let finished = Engine::run_until_caught_up(&config(regions, &source.name, &["shanghai"])).assert_bounded();
     let target = regions.shanghai.topic(&source.name);
     Ledger::compare(&source.committed_rows(), &target.all_rows()).assert_exact();
+    copy_records(
+        source,
+        &config_with(regions, &source.name, &["beijing"], "records"),
+        &regions.beijing.topic(&source.name),
+    );
     (target, fallbacks(&finished))
+}
+
+fn copy_records(source: &Topic, config: &Config, target: &Topic) {
+    let finished = Engine::run_until_caught_up(config).assert_bounded();
+    Ledger::compare(&source.committed_rows(), &target.all_rows()).assert_exact();
+    assert_eq!(fallbacks(&finished), "");
 }
 
 /// How many batches were not passed on as they are, by reason.
@@ -71,9 +87,9 @@ fn a_timestamp_of_zero_stays_as_it_is() {
     let regions = regions();
     let source = regions.guangzhou.topic("passthrough.zero").create(1);
     source.write(&[Exact { timestamp: 0, ..Exact::new(0, 1) }, Exact::new(0, 2)]);
-    let (target, fallbacks) = copy(&regions, &source);
-    assert_eq!(fallbacks, "");
-    assert_eq!(target.records().iter().map(|record| record.timestamp).min(), Some(0));
+    let finished = Engine::run_until_caught_up(&config(&regions, &source.name, &["shanghai"])).assert_bounded();
+    assert_eq!(fallbacks(&finished), "");
+    assert_eq!(regions.shanghai.topic(&source.name).records(), source.records());
 }
 
 #[test]
@@ -98,7 +114,27 @@ fn a_copy_that_begins_in_the_middle_of_a_batch_has_each_record_once() {
     let finished = Engine::run_until_caught_up(&config(&regions, &source.name, &["shanghai"])).assert_bounded();
     assert_eq!(fallbacks(&finished), "resumed 1");
     let written = source.records();
-    assert_eq!(target.records(), &written[usize::try_from(middle).unwrap()..]);
+    let rest = &written[usize::try_from(middle).unwrap()..];
+    assert_eq!(target.records(), rest);
+
+    source.set_watermark(&route, "beijing", 0, middle);
+    let target = regions.beijing.topic(&source.name).create(1);
+    let config = config_with(&regions, &source.name, &["beijing"], "records");
+    Engine::run_until_caught_up(&config).assert_bounded();
+    assert_eq!(target.records(), rest);
+}
+
+#[test]
+fn a_source_whose_client_is_set_up_by_librdkafkas_properties_is_read_by_it() {
+    let regions = regions();
+    let source = regions.guangzhou.topic("passthrough.librdkafka").create(3);
+    for (codec, first_id) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().zip((0..).step_by(10_000)) {
+        source.fill(10_000, Bulk { codec, mixed: true, ..Bulk::over(3).numbered_from(first_id) });
+    }
+    source.fill(1_000, Bulk { transaction: Some("abort"), ..Bulk::over(3).numbered_from(50_000) });
+    let config = config_with(&regions, &source.name, &["shanghai"], "auto");
+    let config = config.set("/clusters/guangzhou", "client", json!({ "fetch.min.bytes": "2" }));
+    copy_records(&source, &config, &regions.shanghai.topic(&source.name));
 }
 
 #[test]
@@ -179,13 +215,17 @@ fn messages_of_the_formats_before_record_batches_become_batches() {
     source.fill(500, Bulk { codec: "lz4", ..Bulk::over(1) });
 
     let route = route_name(&source.name);
-    source.set_watermark(&route, "shanghai", 0, 100); // amid what gzip has packed
-    let config = Config::new().cluster("chengdu", regions.chengdu).cluster("shanghai", regions.shanghai);
-    let config = config.fan_out("chengdu", &source.name, &["shanghai"]);
-    let target = regions.shanghai.topic(&source.name).create(1);
-    // librdkafka 2.12.1 can't read them
-    let config = config.set(&format!("/routes/{route}"), "transfer", json!("passthrough"));
-    let finished = Engine::run_until_caught_up(&config).assert_bounded();
-    assert_eq!(target.records(), &source.records()[100..]);
-    assert!(fallbacks(&finished).contains("old_format "), "{}", fallbacks(&finished));
+    let copy_to = |name: &str, cluster: &'static Cluster, transfer: &str| {
+        source.set_watermark(&route, name, 0, 100); // amid what gzip has packed
+        let config = Config::new().cluster("chengdu", regions.chengdu).cluster(name, cluster);
+        let config = config.fan_out("chengdu", &source.name, &[name]);
+        let config = config.set(&format!("/routes/{route}"), "transfer", json!(transfer));
+        let target = cluster.topic(&source.name).create(1);
+        let finished = Engine::run_until_caught_up(&config).assert_bounded();
+        assert_eq!(target.records(), &source.records()[100..], "{transfer}");
+        fallbacks(&finished)
+    };
+    let counted = copy_to("shanghai", regions.shanghai, "passthrough");
+    assert!(counted.contains("old_format "), "{counted}");
+    assert_eq!(copy_to("beijing", regions.beijing, "records"), "");
 }
