@@ -131,7 +131,9 @@ impl Ready {
     fn take_records(&mut self, from: i64, bytes: u64, most: usize) -> Result<Taken, u64> {
         let mut records = Records::default();
         let mut taken = Taken::nothing(from, Payload::Raw(Raw::default()));
-        while let Some(mut opened) = self.next_opened(&mut taken) {
+        while records.len() < most
+            && let Some(mut opened) = self.next_opened(&mut taken)
+        {
             let first = opened.records.get(opened.at).map(|record| record.offset);
             let had = records.len();
             opened.at += records.take_from(&mut opened.records, opened.at, bytes, most);
@@ -144,7 +146,7 @@ impl Ready {
                 None => taken.end = opened.end,
                 Some(next) => {
                     let needed = RECORD_OVERHEAD + next.data_len() as u64;
-                    taken.end = records.last_offset().map_or(taken.end, |last| last + 1);
+                    taken.end = records.last_offset().map_or(taken.end, |last| taken.end.max(last + 1));
                     self.opened = Some(opened);
                     if taken.end == from {
                         return Err(needed);
