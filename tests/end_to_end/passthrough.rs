@@ -89,7 +89,10 @@ fn a_timestamp_of_zero_stays_as_it_is() {
     source.write(&[Exact { timestamp: 0, ..Exact::new(0, 1) }, Exact::new(0, 2)]);
     let finished = Engine::run_until_caught_up(&config(&regions, &source.name, &["shanghai"])).assert_bounded();
     assert_eq!(fallbacks(&finished), "");
-    assert_eq!(regions.shanghai.topic(&source.name).records(), source.records());
+    let target = regions.shanghai.topic(&source.name);
+    Ledger::compare(&source.committed_rows(), &target.all_rows()).assert_exact();
+    assert_eq!(target.records().iter().map(|record| record.timestamp).min(), Some(0));
+    assert_eq!(target.records(), source.records());
 }
 
 #[test]
