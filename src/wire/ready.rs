@@ -44,8 +44,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    fn nothing(from: i64, payload: Payload) -> Self {
-        Self { payload, end: from, epochs: Vec::new(), malformed: None }
+    fn nothing(from: i64) -> Self {
+        Self { payload: Payload::Raw(Raw::default()), end: from, epochs: Vec::new(), malformed: None }
     }
 }
 
@@ -103,7 +103,7 @@ impl Ready {
     }
 
     fn take_batches(&mut self, from: i64, bytes: u64, records: usize) -> Result<Taken, u64> {
-        let (mut raw, mut taken) = (Raw::default(), Taken::nothing(from, Payload::Raw(Raw::default())));
+        let (mut raw, mut taken) = (Raw::default(), Taken::nothing(from));
         while let Some(one) = self.queue.front()
             && raw.len() < records
         {
@@ -129,8 +129,7 @@ impl Ready {
     }
 
     fn take_records(&mut self, from: i64, bytes: u64, most: usize) -> Result<Taken, u64> {
-        let mut records = Records::default();
-        let mut taken = Taken::nothing(from, Payload::Raw(Raw::default()));
+        let (mut records, mut taken) = (Records::default(), Taken::nothing(from));
         while records.len() < most
             && let Some(mut opened) = self.next_opened(&mut taken)
         {
