@@ -73,11 +73,7 @@ async fn learn(writing: &Writing, access: &Access, inquirer: &mut Inquirer) -> R
     let mut leaderless = false;
     for partition in &partitions {
         leaderless |= !has_leader(writing, access, partition);
-        let shared = writing.borrow();
-        if let Some(gone) = shared.waits_for_another_than_its_leader(partition) {
-            gone.hang_up();
-        }
-        drop(shared);
+        writing.borrow().hang_up_unless_leader(partition);
         list(writing, partition);
     }
     if leaderless {

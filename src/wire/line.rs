@@ -18,12 +18,12 @@ use tokio::time::Instant;
 use super::connection::{Connection, Who};
 use super::directory::BrokerId;
 use super::inlet::Inlet;
-use super::outbound::{MOST_UNDER_WAY, Sent};
+use super::links::{Link, Links};
+use super::outbound::Sent;
 use super::produce::{self, Outgoing, Part, VERSIONS};
 use super::runtime;
 use super::socket::Socket;
 use super::writer::{Writing, ends_producer, list, list_after};
-use crate::domain::bandwidth::Pace;
 use crate::domain::fallback::Fallback;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::topic_partition::TopicPartition;
@@ -41,57 +41,16 @@ const IDLE: Duration = Duration::from_secs(240);
 const TICK: Duration = Duration::from_millis(250);
 
 /// Partitions with something for a broker, in the order of their turns.
+#[derive(Default)]
 pub(super) struct Line {
     partitions: RefCell<VecDeque<TopicPartition>>,
     filled: Notify,
     gone: Notify,
     /// Whether the broker has answered since it failed last.
     answered: Cell<bool>,
-    /// How fast it may go, as the broker's throttling teaches: what waits here was handed over before that was known.
-    pace: RefCell<Pace>,
-    since: Instant,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self {
-            partitions: RefCell::default(),
-            filled: Notify::new(),
-            gone: Notify::new(),
-            answered: Cell::default(),
-            pace: RefCell::default(),
-            since: Instant::now(),
-        }
-    }
 }
 
 impl Line {
-    /// By the pace's clock.
-    fn now(&self) -> Duration {
-        self.since.elapsed()
-    }
-
-    /// When the next request may go; nothing where it may go now.
-    fn quiet_until(&self) -> Option<Instant> {
-        let mut pace = self.pace.borrow_mut();
-        let now = self.now();
-        pace.sent(now, 0);
-        let wait = pace.wait(now);
-        (!wait.is_zero()).then(|| Instant::now() + wait.min(TICK))
-    }
-
-    /// So many bytes go now.
-    fn goes(&self, bytes: usize) {
-        let mut pace = self.pace.borrow_mut();
-        pace.take(self.now(), bytes as u64);
-        pace.sent(self.now(), bytes as u64);
-    }
-
-    /// How much may go at once.
-    fn part(&self) -> usize {
-        usize::try_from(self.pace.borrow().part()).unwrap_or(usize::MAX).min(FULL)
-    }
-
     pub(super) fn push(&self, partition: TopicPartition) {
         self.partitions.borrow_mut().push_back(partition);
         self.filled.notify_one();
@@ -106,48 +65,48 @@ impl Line {
         self.partitions.borrow_mut().pop_front()
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.partitions.borrow().is_empty()
     }
 }
 
 /// Serves a line for ever: connects when there is something in it.
-pub(super) async fn serve(writing: Writing, broker: BrokerId, line: Rc<Line>) {
-    let mut pause = BACKOFF.0;
+pub(super) async fn serve(writing: Writing, over: Link, links: Rc<Links>) {
+    let (line, mut pause) = (links.line(over), BACKOFF.0);
     loop {
         while line.is_empty() {
             line.filled.notified().await;
         }
         let (access, address) = {
             let shared = writing.borrow();
-            (shared.access.clone(), shared.directory.address(broker).cloned())
+            (shared.access.clone(), shared.directory.address(over.broker).cloned())
         };
         let Some(address) = address else {
             // it is not in the cluster any more: others lead what it led
-            unlist(&writing, broker, &line);
+            unlist(&writing, over, line);
             continue;
         };
         let ended = match Connection::open(&access, &address).await {
-            Ok(connection) => converse(&writing, broker, &line, connection).await,
+            Ok(connection) => converse(&writing, over, &links, connection).await,
             Err(fault) => Err(fault),
         };
         if let Err(fault) = ended {
             writing.borrow().trouble(fault);
-            unlist(&writing, broker, &line);
+            unlist(&writing, over, line);
             writing.borrow().ask.notify_one();
             runtime::rest(pause).await;
             pause = if line.answered.take() { BACKOFF.0 } else { (pause * 2).min(BACKOFF.1) };
-            relist(&writing, broker);
+            relist(&writing, over.broker);
         }
     }
 }
 
 /// Lets everybody out of the line.
-fn unlist(writing: &Writing, broker: BrokerId, line: &Line) {
+fn unlist(writing: &Writing, over: Link, line: &Line) {
     let mut shared = writing.borrow_mut();
     while let Some(partition) = line.pop() {
         if let Some(outbound) = shared.partitions.get_mut(&partition) {
-            outbound.listed.take_if(|listed| *listed == broker);
+            outbound.listed.take_if(|listed| *listed == over);
         }
     }
 }
@@ -184,7 +143,8 @@ struct Asked {
 
 struct Conversation<'a> {
     writing: &'a Writing,
-    broker: BrokerId,
+    link: Link,
+    links: &'a Links,
     line: &'a Line,
     who: Who,
     version: i16,
@@ -197,16 +157,18 @@ struct Conversation<'a> {
 }
 
 /// Speaks with a broker until the connection is of no use any more.
-async fn converse(writing: &Writing, broker: BrokerId, line: &Line, connection: Connection) -> Result<(), Fault> {
+async fn converse(writing: &Writing, over: Link, links: &Links, connection: Connection) -> Result<(), Fault> {
+    let line = links.line(over);
     let access = writing.borrow().access.clone();
     let (inlet, outlet, who) = connection.into_parts();
     let version = who.version(&access, ApiKey::Produce, VERSIONS.0, VERSIONS.1)?;
     let (answers, listening) = listen(inlet);
     let (asked, busy) = (VecDeque::new(), Instant::now());
     let mut conversation =
-        Conversation { writing, broker, line, who, version, outlet, asked, busy, is_throttled: false };
+        Conversation { writing, link: over, links, line, who, version, outlet, asked, busy, is_throttled: false };
     let ended = conversation.go_on(answers).await;
     listening.abort();
+    links.under_way(over, 0);
     if conversation.asked.is_empty() {
         return Ok(()); // it was closed while nobody used it
     }
@@ -252,7 +214,8 @@ impl Conversation<'_> {
             if self.asked.is_empty() && self.line.is_empty() {
                 self.busy = Instant::now();
             }
-            let muted = self.line.quiet_until().filter(|_| !self.line.is_empty());
+            let muted = self.quiet_until().filter(|_| !self.line.is_empty());
+            let has_room = self.links.has_room(self.link);
             let due = self.asked.front().map(|asked| asked.due);
             // who is told to hang up does so then, at the earliest
             let patient = self.asked.front().map(|asked| asked.since + ANSWER).filter(|until| *until > Instant::now());
@@ -269,7 +232,8 @@ impl Conversation<'_> {
                 () = self.line.gone.notified(), if patient.is_none() && due.is_some() => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer, and another broker leads now"));
                 }
-                () = self.line.filled.notified(), if muted.is_none() && self.asked.len() < MOST_UNDER_WAY => {}
+                () = self.line.filled.notified(), if muted.is_none() && has_room => {}
+                () = self.links.room(self.link), if !has_room => {}
                 () = runtime::until(muted.unwrap_or(quiet)), if muted.is_some() => {}
                 () = runtime::until(due.unwrap_or(quiet)), if due.is_some() => {
                     self.writing.borrow().counts.timed_out(self.asked.len());
@@ -280,20 +244,43 @@ impl Conversation<'_> {
         }
     }
 
+    /// When the next request may go; nothing where it may go now.
+    fn quiet_until(&self) -> Option<Instant> {
+        let wait = self.links.pace(|pace, now| {
+            pace.sent(now, 0);
+            pace.wait(now)
+        });
+        (!wait.is_zero()).then(|| Instant::now() + wait.min(TICK))
+    }
+
+    /// So many bytes go now.
+    fn goes(&self, bytes: usize) {
+        self.links.pace(|pace, now| {
+            pace.take(now, bytes as u64);
+            pace.sent(now, bytes as u64);
+        });
+    }
+
+    /// How much may go at once.
+    fn part(&self) -> usize {
+        usize::try_from(self.links.pace(|pace, _| pace.part())).unwrap_or(usize::MAX).min(FULL)
+    }
+
     fn is_stale(&self) -> bool {
         self.who.stale().is_some_and(|stale| stale <= Instant::now())
     }
 
     async fn send_what_can_be_sent(&mut self) -> io::Result<()> {
-        while self.asked.len() < MOST_UNDER_WAY && !self.is_stale() && self.line.quiet_until().is_none() {
+        while self.links.has_room(self.link) && !self.is_stale() && self.quiet_until().is_none() {
             let Some(Composed { request, parts, number }) = self.compose() else { return Ok(()) };
             let patience = self.writing.borrow().access.patience;
             let since = Instant::now();
             let due = since + patience;
             // noted first: of what was sent in part, nobody knows what became
             self.asked.push_back(Asked { number, since, due, parts });
+            self.links.under_way(self.link, self.asked.len());
             self.writing.borrow().counts.moved(request.bytes());
-            self.line.goes(request.bytes());
+            self.goes(request.bytes());
             let oldest = self.asked.front().map_or(since, |asked| asked.since);
             let another_leads = async {
                 runtime::until(oldest + ANSWER).await;
@@ -337,21 +324,21 @@ impl Conversation<'_> {
         let identity = self.writing.borrow().identity;
         let Some(identity) = identity else {
             // they are listed again once there is one
-            unlist(self.writing, self.broker, self.line);
+            unlist(self.writing, self.link, self.line);
             self.writing.borrow().ask.notify_one();
             return None;
         };
         let mut shared = self.writing.borrow_mut();
-        let full = self.line.part();
+        let full = self.part();
         while bytes < full
             && let Some(partition) = self.line.pop()
         {
-            let leads = shared.directory.leader(&partition).is_some_and(|leader| leader.broker == self.broker);
+            let leads = shared.directory.leader(&partition).is_some_and(|leader| leader.broker == self.link.broker);
             let Some(outbound) = shared.partitions.get_mut(&partition) else { continue };
-            if outbound.listed.take_if(|listed| *listed == self.broker).is_none() {
+            if outbound.listed.take_if(|listed| *listed == self.link).is_none() {
                 continue; // it stands in another line by now
             }
-            if leads && let Some(sent) = outbound.send(self.broker, identity, self.busy) {
+            if leads && let Some(sent) = outbound.send(self.link, identity, self.busy) {
                 bytes += sent.batch.total_bytes();
                 (0..sent.gathered).for_each(|_| shared.counts.fell_back(Fallback::Small));
                 taken.push((partition, sent));
@@ -370,6 +357,7 @@ impl Conversation<'_> {
         }
         let said = produce::read(&answer, self.version).map_err(|error| strange(error.to_string()))?;
         let Some(asked) = self.asked.pop_front() else { return Ok(()) };
+        self.links.under_way(self.link, self.asked.len());
         self.line.answered.set(true);
         for (partition, sent) in asked.parts {
             // a broker that says nothing of it may have it or not
@@ -401,7 +389,7 @@ impl Conversation<'_> {
     fn heed(&mut self, throttle: Duration) {
         let was_throttled = std::mem::replace(&mut self.is_throttled, !throttle.is_zero());
         if was_throttled || self.is_throttled {
-            self.line.pace.borrow_mut().throttled(self.line.now(), throttle);
+            self.links.pace(|pace, now| pace.throttled(now, throttle));
             self.writing.borrow().throttled(throttle);
         }
     }

@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod inlet;
 mod keeper;
 mod line;
+mod links;
 mod metadata;
 mod outbound;
 mod piece;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::directory::BrokerId;
+use super::links::Link;
 use super::piece::{Piece, gather};
 use crate::format::{Identity, RawBatch};
 
@@ -63,9 +63,10 @@ pub(super) struct Sent {
 pub(super) struct Outbound {
     /// To be sent, in order; those that were sent before have their numbers.
     waiting: VecDeque<Piece>,
-    /// Sent, in order, and not answered: all to the same broker.
+    /// Sent, in order, and not answered: all over the same connection.
     under_way: VecDeque<(u64, Piece)>,
-    broker: Option<BrokerId>,
+    /// The connection that it went over last.
+    pub(super) link: Option<Link>,
     identity: Option<Identity>,
     next: i32,
     sent: u64,
@@ -74,8 +75,8 @@ pub(super) struct Outbound {
     pub(super) failures: u32,
     /// Whether it waits before it sends again.
     pub(super) rests: bool,
-    /// The broker in whose line it stands.
-    pub(super) listed: Option<BrokerId>,
+    /// The connection in whose line it stands.
+    pub(super) listed: Option<Link>,
     /// Whether brokers know the producer here, in its present epoch: one that does not takes any number for the first.
     proven: bool,
     /// Writes of which something was refused here, and whose writer was not told yet.
@@ -94,14 +95,14 @@ impl Outbound {
         self.waiting.is_empty() && self.under_way.is_empty()
     }
 
-    /// The broker that has not answered for something.
-    pub(super) fn waits_for(&self) -> Option<BrokerId> {
-        self.broker.filter(|_| !self.under_way.is_empty())
+    /// The connection over which something was not answered.
+    pub(super) fn waits_for(&self) -> Option<Link> {
+        self.link.filter(|_| !self.under_way.is_empty())
     }
 
-    /// Whether it has something for `broker` now.
-    pub(super) fn can_send(&self, broker: BrokerId) -> bool {
-        let elsewhere = self.broker.is_some_and(|other| other != broker) && !self.under_way.is_empty();
+    /// Whether it has something for that connection now.
+    pub(super) fn can_send(&self, link: Link) -> bool {
+        let elsewhere = self.link.is_some_and(|other| other != link) && !self.under_way.is_empty();
         !self.waiting.is_empty()
             && !self.rests
             && !elsewhere
@@ -109,10 +110,10 @@ impl Outbound {
             && self.under_way.len() < if self.proven { MOST_UNDER_WAY } else { 1 }
     }
 
-    /// Takes the next batch as sent to `broker`, with which the connection was busy all the time from `busy` on. `latest` is the
+    /// Takes the next batch as sent over `link`, which was busy all the time from `busy` on. `latest` is the
     /// producer's present identity.
-    pub(super) fn send(&mut self, broker: BrokerId, latest: Identity, busy: Instant) -> Option<Sent> {
-        if !self.can_send(broker) {
+    pub(super) fn send(&mut self, link: Link, latest: Identity, busy: Instant) -> Option<Sent> {
+        if !self.can_send(link) {
             return None;
         }
         self.begin_anew_if_due(latest);
@@ -132,7 +133,7 @@ impl Outbound {
             sequence
         });
         self.sent += 1;
-        self.broker = Some(broker);
+        self.link = Some(link);
         let batch = piece.batch.clone();
         self.under_way.push_back((self.sent, piece));
         Some(Sent { number: self.sent, batch, identity, sequence, gathered })
@@ -251,10 +252,14 @@ fn is_before(one: Option<i32>, other: Option<i32>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::links::Links;
     use super::*;
     use crate::format::{Codec, Encoder};
 
-    const BROKER: BrokerId = 1;
+    /// The connections of two brokers.
+    fn link(broker: i32) -> Link {
+        Links::to(broker).upcoming()
+    }
 
     fn id(epoch: i16) -> Identity {
         Identity { producer_id: 77, epoch }
@@ -275,7 +280,7 @@ mod tests {
 
     /// Sends all that may be sent; by what each is known, and its number.
     fn send(outbound: &mut Outbound, latest: Identity) -> Vec<(u64, i16, i32)> {
-        let sent = std::iter::from_fn(|| outbound.send(BROKER, latest, Instant::now()));
+        let sent = std::iter::from_fn(|| outbound.send(link(1), latest, Instant::now()));
         sent.map(|sent| (sent.number, sent.identity.epoch, sent.sequence)).collect()
     }
 
@@ -285,7 +290,7 @@ mod tests {
         assert_eq!(send(&mut out, id(0)), [(1, 0, 0), (2, 0, 10), (3, 0, 20), (4, 0, 30), (5, 0, 40)]);
         assert_eq!(out.answered(1, Fate::Taken).unwrap().parts[0].0, 1);
         assert_eq!(send(&mut out, id(0)), [(6, 0, 50)]);
-        assert!(!out.can_send(2), "what is under way elsewhere could be overtaken");
+        assert!(!out.can_send(link(2)), "what is under way elsewhere could be overtaken");
     }
 
     #[test]
@@ -294,7 +299,7 @@ mod tests {
         send(&mut out, id(0));
         out.answered(1, Fate::Taken);
         out.lost();
-        assert!(out.can_send(2), "the leader may be another one now");
+        assert!(out.can_send(link(2)), "the leader may be another one now");
         assert_eq!(send(&mut out, id(0)), [(4, 0, 10)], "one at a time");
         assert!(out.answered(4, Fate::Taken).is_some());
         assert_eq!(send(&mut out, id(0)), [(5, 0, 20)]);

@@ -15,7 +15,8 @@ use super::counts::Counts;
 use super::cut::pieces;
 use super::directory::{BrokerId, Directory};
 use super::keeper;
-use super::line::{self, Line};
+use super::line;
+use super::links::{Link, Links};
 use super::outbound::{Fate, Outbound};
 use super::piece::Piece;
 use super::runtime;
@@ -115,7 +116,8 @@ pub(super) struct Shared {
     tickets: HashMap<u64, Ticket>,
     /// How many writes were told to be refused, at least in part.
     refusals: u64,
-    pub(super) lines: HashMap<BrokerId, Rc<Line>>,
+    /// The connections to each broker that something was written to.
+    links: HashMap<BrokerId, Rc<Links>>,
     /// Wakes who knows the leaders.
     pub(super) ask: Rc<tokio::sync::Notify>,
 }
@@ -153,7 +155,7 @@ impl Shared {
             partitions: HashMap::new(),
             tickets: HashMap::new(),
             refusals: 0,
-            lines: HashMap::new(),
+            links: HashMap::new(),
             ask: Rc::default(),
         }
     }
@@ -214,11 +216,15 @@ impl Shared {
         }
     }
 
-    /// The line of the broker that a partition waits for, where another one leads it now.
-    pub(super) fn waits_for_another_than_its_leader(&self, partition: &TopicPartition) -> Option<&Line> {
-        let waits_for = self.partitions.get(partition)?.waits_for()?;
-        let leader = self.directory.leader(partition)?;
-        if leader.broker == waits_for { None } else { self.lines.get(&waits_for).map(|line| &**line) }
+    /// Who waits for a broker to answer for this partition, where another one leads it now, does not wait for long any more.
+    pub(super) fn hang_up_unless_leader(&self, partition: &TopicPartition) {
+        let waits_for = self.partitions.get(partition).and_then(Outbound::waits_for);
+        if let Some(link) = waits_for
+            && self.directory.leader(partition).is_some_and(|leader| leader.broker != link.broker)
+            && let Some(links) = self.links.get(&link.broker)
+        {
+            links.line(link).hang_up();
+        }
     }
 
     /// Something keeps it from writing; it goes on trying.
@@ -340,16 +346,29 @@ pub(super) fn list(writing: &Writing, partition: &TopicPartition) {
             return shared.ask.notify_one();
         }
     }
-    if outbound.listed == Some(leader.broker) || !outbound.can_send(leader.broker) {
+    let links = shared.links.entry(leader.broker).or_insert_with(|| connect(writing, leader.broker));
+    let is_there = |link: &Link| link.broker == leader.broker;
+    if outbound.listed.as_ref().is_some_and(is_there) {
         return;
     }
-    outbound.listed = Some(leader.broker);
-    let line = shared.lines.entry(leader.broker).or_insert_with(|| {
-        let line = Rc::new(Line::default());
-        runtime::spawn(line::serve(writing.clone(), leader.broker, line.clone()));
-        line
-    });
-    line.push(partition.clone());
+    let kept = outbound.link.filter(is_there);
+    let link = kept.unwrap_or_else(|| links.upcoming());
+    if outbound.can_send(link) {
+        if kept.is_none() {
+            links.taken();
+        }
+        outbound.listed = Some(link);
+        links.line(link).push(partition.clone());
+    }
+}
+
+/// Has somebody serve each connection to a broker.
+fn connect(writing: &Writing, broker: BrokerId) -> Rc<Links> {
+    let links = Rc::new(Links::to(broker));
+    for link in links.all() {
+        runtime::spawn(line::serve(writing.clone(), link, links.clone()));
+    }
+    links
 }
 
 /// The next epoch of a producer, where there is one.

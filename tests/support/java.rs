@@ -30,23 +30,26 @@ static AGENT_CLASSES: LazyLock<PathBuf> = LazyLock::new(compile_agent);
 pub struct Jvm {
     /// So much at most, such as `300m`.
     heap: &'static str,
+    /// Whether it has all of that from the start.
+    has_all: bool,
     flags: &'static [&'static str],
 }
 
 impl Jvm {
     /// One that is ready soon.
     pub const fn brief(heap: &'static str) -> Self {
-        Self { heap, flags: BRIEF }
+        Self { heap, has_all: false, flags: BRIEF }
     }
 
     /// One that is measured: it takes longer to start, and its code is fast after a while, as in production.
     pub const fn lasting(heap: &'static str) -> Self {
-        Self { heap, flags: LASTING }
+        Self { heap, has_all: true, flags: LASTING }
     }
 
     /// A command with Kafka on its class path; the main class and its arguments are to be added.
     pub fn command(self) -> Command {
         let mut command = Command::new("java");
+        command.args(self.has_all.then(|| format!("-Xms{}", self.heap)));
         command.arg(format!("-Xmx{}", self.heap)).args(self.flags);
         command.arg("-cp").arg(format!("{}:{}/*", AGENT_CLASSES.display(), jars().display()));
         command
