@@ -109,7 +109,9 @@ mod tests {
     fn links(under_way: [usize; LINKS], waiting: &[usize]) -> Links {
         let links = Links::to(1);
         links.all().zip(under_way).for_each(|(link, count)| links.under_way(link, count));
-        waiting.iter().for_each(|number| links.lines[*number].push(TopicPartition::new("t", 0)));
+        for number in waiting {
+            links.lines[*number].push(TopicPartition::new("t", 0));
+        }
         links
     }
 

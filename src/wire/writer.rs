@@ -1,4 +1,4 @@
-//! The writer: one thread, with a connection to each broker that leads something, and one idempotent producer for a target.
+//! The writer: one thread, with two connections to each broker that leads something, and one idempotent producer for a target.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -64,7 +64,7 @@ impl Cluster {
             voters: format!("1@127.0.0.1:{}", ports[&Listener::Controller]),
             ports,
             advertised: BTreeMap::new(),
-            jvm: if options.is_measured { Jvm::lasting("1g") } else { Jvm::brief("384m") },
+            jvm: if options.is_measured { Jvm::lasting("3g") } else { Jvm::brief("384m") },
         };
         let broker = Broker::launch(blueprint, folder, &options.properties(&certificates));
         let cluster = Self { name: name.to_owned(), id, certificates, broker };

@@ -30,7 +30,7 @@ static AGENT_CLASSES: LazyLock<PathBuf> = LazyLock::new(compile_agent);
 pub struct Jvm {
     /// So much at most, such as `300m`.
     heap: &'static str,
-    /// Whether it has all of that from the start.
+    /// Whether it has all of that from the start, as by Kafka's own scripts: Java's garbage is collected far more often else.
     has_all: bool,
     flags: &'static [&'static str],
 }

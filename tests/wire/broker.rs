@@ -126,13 +126,28 @@ struct State {
     logs: Vec<Log>,
     script: Box<dyn FnMut() -> Whim + Send>,
     producers: i64,
+    /// So many requests that write are being worked on, and were at the most, by any one of the brokers.
+    working: [usize; 2],
+    most_at_once: usize,
+}
+
+impl State {
+    fn work(&mut self, id: i32) -> &mut usize {
+        &mut self.working[usize::try_from(id).unwrap()]
+    }
 }
 
 impl Brokers {
     /// Starts them; each request that writes is served as the script says.
     pub fn start(script: impl FnMut() -> Whim + Send + 'static) -> Self {
         let logs = (0..PARTITIONS).map(|partition| Log { leader: partition % 2, ..Log::default() }).collect();
-        let state = Arc::new(Mutex::new(State { logs, script: Box::new(script), producers: 0 }));
+        let state = Arc::new(Mutex::new(State {
+            logs,
+            script: Box::new(script),
+            producers: 0,
+            working: [0; 2],
+            most_at_once: 0,
+        }));
         let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
         for (id, listener) in (0..).zip(listeners) {
@@ -150,6 +165,12 @@ impl Brokers {
 
     pub fn bootstrap(&self) -> Vec<String> {
         self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
+    }
+
+    /// How many requests that write one of them has worked on at the same time, at the most: as in a real one, no more than one of
+    /// each connection.
+    pub fn most_at_once(&self) -> usize {
+        lock(&self.state).most_at_once
     }
 
     /// All values of a partition, in order.
@@ -193,7 +214,14 @@ impl Served {
                     self.answer(number, api, version, &InitProducerIdResponse::default().with_producer_id(id))?;
                 }
                 ApiKey::Produce => {
-                    self.produce(number, version, &ProduceRequest::decode(&mut request, version).unwrap())?;
+                    let request = ProduceRequest::decode(&mut request, version).unwrap();
+                    let mut state = lock(&self.state);
+                    *state.work(self.id) += 1;
+                    state.most_at_once = state.most_at_once.max(*state.work(self.id));
+                    drop(state);
+                    let produced = self.produce(number, version, &request);
+                    *lock(&self.state).work(self.id) -= 1;
+                    produced?;
                 }
                 other => panic!("{other:?} was not expected"),
             }

@@ -283,6 +283,21 @@ fn what_waits_behind_slow_answers_goes_in_fewer_requests() {
 }
 
 #[test]
+fn a_broker_works_for_two_partitions_at_the_same_time() {
+    let brokers = Brokers::start(|| Whim::Late);
+    let mut bench = Bench::new(&brokers);
+    for _ in 0..20 {
+        // both are led by the first broker
+        bench.write(0, 1, false);
+        bench.write(2, 1, false);
+    }
+    while !bench.is_done() {
+        bench.hear();
+    }
+    assert_eq!(brokers.most_at_once(), 2);
+}
+
+#[test]
 fn a_record_that_is_refused_takes_nothing_with_it_whatever_else_happens() {
     const WHIMS: &[Whim] =
         &[Whim::Lie(7), Whim::LoseAnswer, Whim::LoseRequest, Whim::Resign, Whim::Deny(7), Whim::Late];
