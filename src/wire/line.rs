@@ -107,6 +107,10 @@ fn unlist(writing: &Writing, over: Link, line: &Line) {
     while let Some(partition) = line.pop() {
         if let Some(outbound) = shared.partitions.get_mut(&partition) {
             outbound.listed.take_if(|listed| *listed == over);
+            // it may go over another one, where this one is of no use
+            if outbound.waits_for().is_none() {
+                outbound.link = None;
+            }
         }
     }
 }
@@ -169,7 +173,7 @@ async fn converse(writing: &Writing, over: Link, links: &Links, connection: Conn
     let ended = conversation.go_on(answers).await;
     listening.abort();
     links.under_way(over, 0);
-    if conversation.asked.is_empty() {
+    if conversation.asked.is_empty() && (ended.is_ok() || line.is_empty()) {
         return Ok(()); // it was closed while nobody used it
     }
     let under_way: Vec<TopicPartition> =
@@ -216,6 +220,9 @@ impl Conversation<'_> {
             }
             let muted = self.quiet_until().filter(|_| !self.line.is_empty());
             let has_room = self.links.has_room(self.link);
+            if self.asked.is_empty() && !self.line.is_empty() && muted.is_none() && has_room {
+                continue; // what kept it from sending has ended just now
+            }
             let due = self.asked.front().map(|asked| asked.due);
             // who is told to hang up does so then, at the earliest
             let patient = self.asked.front().map(|asked| asked.since + ANSWER).filter(|until| *until > Instant::now());
