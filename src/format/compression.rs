@@ -106,15 +106,23 @@ fn open_zstd(payload: &[u8], most: usize) -> Result<Vec<u8>, Failure> {
 }
 
 fn open_lz4(payload: &[u8], most: usize) -> Result<Vec<u8>, Failure> {
-    /// The flag, in the byte behind the magic, of a checksum behind the end.
-    const CHECKSUM: u8 = 4;
-    let opened = read_all(&mut FrameDecoder::new(payload), payload.len(), most)?;
-    // a frame that is cut off between blocks reads like one that ends
-    let checked = payload.get(4).is_some_and(|flags| flags & CHECKSUM != 0);
-    let before = payload.len().checked_sub(if checked { 8 } else { 4 });
-    match before.and_then(|at| payload.get(at..)?.first_chunk()) {
-        Some([0, 0, 0, 0]) => Ok(opened),
-        _ => Err(Failure::Codec("the frame is cut off".into())),
+    let mut decoder = FrameDecoder::new(Watched { left: payload, is_short: false });
+    let opened = read_all(&mut decoder, payload.len(), most)?;
+    // a frame that is cut off between blocks, or in the mark of its end, reads like one that ends
+    if decoder.get_ref().is_short { Err(Failure::Codec("the frame is cut off".into())) } else { Ok(opened) }
+}
+
+/// Bytes, and whether more of them were wanted than there are.
+struct Watched<'a> {
+    left: &'a [u8],
+    is_short: bool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.left.read(buffer)?;
+        self.is_short |= read < buffer.len();
+        Ok(read)
     }
 }
 

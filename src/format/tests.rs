@@ -277,6 +277,17 @@ fn a_batch_that_compaction_thinned_out_keeps_its_offsets() {
 }
 
 #[test]
+fn a_frame_that_lacks_any_of_its_end_is_cut_off() {
+    // its last record ends in a zero, as the frame does
+    let batch = encode(Codec::Lz4, &[Owned { value: None, ..Owned::new(-1, b"") }]);
+    let whole = batch.payload();
+    for lacking in 1..=whole.len() {
+        let cut = RawBatch::new(*batch.header(), whole.slice(..whole.len() - lacking));
+        assert!(decoded(&cut).is_err(), "it lacks {lacking} bytes");
+    }
+}
+
+#[test]
 fn append_time_is_that_of_all_records() {
     let batch = encode(Codec::Lz4, &[Owned::new(10, b"a"), Owned::new(20, b"b")]);
     let header = Header { attributes: batch.header().attributes | 8, max_timestamp: 99, ..*batch.header() };
